@@ -1,0 +1,73 @@
+# Targets for people and for CI, which runs `make test` and nothing else.
+
+GO       ?= go
+LDFLAGS  ?= -s -w
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)'
+FUZZTIME ?= 30s
+
+export GOTOOLCHAIN ?= local
+
+.PHONY: help
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/tare for this machine
+	$(BUILD) -o bin/tare ./cmd/tare
+
+.PHONY: cross
+cross: ## bin/tare-CPU for every CPU
+	@for arch in amd64 arm64 arm riscv64; do \
+		echo "GOARCH=$$arch $(BUILD) -o bin/tare-$$arch ./cmd/tare"; \
+		GOOS=linux GOARCH=$$arch $(BUILD) -o bin/tare-$$arch ./cmd/tare || exit 1; \
+	done
+
+.PHONY: check
+check: tools ## format, vet, staticcheck, rules of the tree
+	@out=$$(git ls-files -co --exclude-standard '*.go' | xargs build/tools/gofumpt -l) || exit 1; \
+	if [ -n "$$out" ]; then echo "not gofumpt's format:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags vm ./test/...
+	build/tools/staticcheck ./...
+	$(GO) test -short -count=1 ./internal/archtest
+
+.PHONY: tools
+tools:
+	@$(GO) build -C tools -o ../build/tools/ mvdan.cc/gofumpt honnef.co/go/tools/cmd/staticcheck
+
+.PHONY: test
+test: ## everything; installs what it needs (root or sudo)
+	@test/run.sh
+
+.PHONY: vm
+vm: ## only the tests in a virtual machine with cgroup v2
+	@test/run.sh vm
+
+.PHONY: demo
+demo: ## a container from Debian packages, with limits, step by step
+	@test/install.sh demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./demo
+
+.PHONY: bench
+bench: ## start times beside crun, runc and a C program
+	@test/install.sh demo peers
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./bench/start
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@$(GO) list -f '{{.Dir}}' ./... | while read -r dir; do \
+		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$dir"/*_test.go 2>/dev/null | while read -r target; do \
+			echo "$$dir $$target"; \
+			(cd "$$dir" && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: size
+size: ## bytes of cmd/tare on each CPU, against its ceiling
+	$(GO) test -count=1 -v -run 'Size|Compiles|Linked' ./internal/archtest
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build
