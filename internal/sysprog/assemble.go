@@ -1,0 +1,184 @@
+package sysprog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+)
+
+// WordSize is the size of a machine word in bytes.
+const WordSize = int(unsafe.Sizeof(uintptr(0)))
+
+// Layout of an op in memory, in words. The assembly files use the same numbers.
+const (
+	opNR       = 0
+	opArgs     = 1 // six words
+	opIndirect = 7 // bit i: argument i is the address of its value
+	opOut      = 8 // address for the result, or 0
+	opErr1     = 9
+	opTo1      = 10 // address of an op, or 0 for the next one
+	opErr2     = 11
+	opTo2      = 12
+	opZero     = 13
+	opThen     = 14
+	opFail     = 15
+	opWords    = 16
+)
+
+// Layout of the header, in words: what the loop reports.
+const (
+	resOp    = 0 // address of the first op that failed, or 0
+	resErrno = 1
+	resWords = 4
+)
+
+// anyErrno is AnyErrno as the loop tests it.
+const anyErrno = uintptr(AnyErrno)
+
+// Numbers of the pseudo calls. The assembly files use the same numbers.
+const (
+	nrDone    = ^uintptr(0) // -1
+	nrGoto    = ^uintptr(1) // -2
+	nrCompare = ^uintptr(2) // -3
+	nrStatus  = ^uintptr(3) // -4
+	nrRaise   = ^uintptr(4) // -5
+)
+
+// Image is an assembled program: bytes that must lie at address Base.
+type Image struct {
+	Base  uintptr
+	Bytes []byte
+
+	entry uintptr
+	ops   []*Op
+}
+
+// Assemble lays l out for address base (a multiple of the page size).
+// A call that this CPU does not have becomes one that fails with ENOSYS, so
+// that its alternatives work as on an old kernel.
+func Assemble(l *List, base uintptr) (*Image, error) {
+	a := assembler{base: base, strs: make(map[string]uintptr, 256)}
+	first := resWords * WordSize
+	a.mem = make([]byte, first+(len(l.Ops)+1)*opWords*WordSize, 32<<10)
+	a.opBase = base + uintptr(first)
+	for _, b := range l.bufs {
+		a.align()
+		b.addr = base + uintptr(len(a.mem))
+		a.mem = append(a.mem, b.Data...)
+	}
+	for _, b := range l.bufs {
+		for _, p := range b.ptrs {
+			v, err := a.value(p.arg)
+			if err != nil {
+				return nil, err
+			}
+			putWord(a.mem[int(b.addr-base)+p.off:], v)
+		}
+	}
+	for i, op := range l.Ops {
+		if err := a.op(i, op); err != nil {
+			return nil, fmt.Errorf("assemble op %d %s: %w", i, op.Call, err)
+		}
+	}
+	end := Op{Call: Done}
+	if err := a.op(len(l.Ops), &end); err != nil {
+		return nil, err
+	}
+	return &Image{Base: base, Bytes: a.mem, entry: a.opBase, ops: l.Ops}, nil
+}
+
+type assembler struct {
+	base, opBase uintptr
+	mem          []byte
+	strs         map[string]uintptr
+}
+
+func (a *assembler) align() {
+	for len(a.mem)%WordSize != 0 {
+		a.mem = append(a.mem, 0)
+	}
+}
+
+func (a *assembler) op(i int, op *Op) error {
+	nr, ok := number(op.Call)
+	var w [opWords]uintptr
+	w[opNR] = nr
+	if !ok {
+		w[opNR], w[opArgs] = nrRaise, enosys
+	}
+	for j := range op.NArg {
+		if !ok {
+			break
+		}
+		v, err := a.value(op.Args[j])
+		if err != nil {
+			return err
+		}
+		if op.Args[j].kind == argVal {
+			w[opIndirect] |= 1 << j
+		}
+		w[opArgs+j] = v
+	}
+	if op.Out != nil {
+		w[opOut] = op.Out.buf.addr + uintptr(op.Out.off)
+	}
+	w[opErr1], w[opErr2] = uintptr(op.Alt[0].Err), uintptr(op.Alt[1].Err)
+	for _, to := range []struct {
+		word  int
+		label *Label
+	}{{opTo1, op.Alt[0].To}, {opTo2, op.Alt[1].To}, {opZero, op.Zero}, {opThen, op.Then}, {opFail, op.Fail}} {
+		if to.label == nil {
+			continue
+		}
+		if to.label.index < 0 {
+			return fmt.Errorf("label %s is nowhere", to.label.name)
+		}
+		w[to.word] = a.opAddr(to.label.index)
+	}
+	at := int(a.opAddr(i) - a.base)
+	for j, v := range w {
+		putWord(a.mem[at+j*WordSize:], v)
+	}
+	return nil
+}
+
+func (a *assembler) opAddr(i int) uintptr { return a.opBase + uintptr(i*opWords*WordSize) }
+
+func (a *assembler) value(x Arg) (uintptr, error) {
+	switch x.kind {
+	case argInt:
+		return uintptr(x.n), nil
+	case argPtr:
+		return x.buf.addr + uintptr(x.n), nil
+	case argVal:
+		return x.slot.buf.addr + uintptr(x.slot.off), nil
+	}
+	if v, ok := a.strs[x.s]; ok {
+		return v, nil
+	}
+	for i := range len(x.s) {
+		if x.s[i] == 0 {
+			return 0, fmt.Errorf("string %q holds a NUL byte", x.s)
+		}
+	}
+	v := a.base + uintptr(len(a.mem))
+	a.mem = append(a.mem, x.s...)
+	a.mem = append(a.mem, 0)
+	a.strs[x.s] = v
+	return v, nil
+}
+
+func putWord(b []byte, v uintptr) {
+	if WordSize == 8 {
+		binary.NativeEndian.PutUint64(b, uint64(v))
+	} else {
+		binary.NativeEndian.PutUint32(b, uint32(v))
+	}
+}
+
+func getWord(b []byte) uintptr {
+	if WordSize == 8 {
+		return uintptr(binary.NativeEndian.Uint64(b))
+	}
+	return uintptr(binary.NativeEndian.Uint32(b))
+}

@@ -1,0 +1,115 @@
+package sysprog
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Memory is a mapping that holds an Image at its address. It is shared with
+// children that copy the parent's memory, so what they record is seen here.
+type Memory struct {
+	img  *Image
+	base unsafe.Pointer
+	size uintptr
+}
+
+// step is the distance of the places that Load tries, and at the same time
+// more than a program takes.
+const step = 1 << 20
+
+// Load assembles l for the first free place from Base on and maps it there.
+func Load(l *List) (*Memory, error) {
+	for i := 0; ; i++ {
+		img, err := Assemble(l, Base+uintptr(i)*step)
+		if err != nil {
+			return nil, err
+		}
+		m, err := img.Load()
+		if err == nil || i == 255 || !errors.Is(err, unix.EEXIST) {
+			return m, err
+		}
+	}
+}
+
+// Load maps img at its address. The mapping lies outside the Go heap: no
+// collector, no write barrier.
+func (img *Image) Load() (*Memory, error) {
+	page := uintptr(unix.Getpagesize())
+	size := (uintptr(len(img.Bytes)) + page - 1) &^ (page - 1)
+	at := unsafe.Pointer(nil)
+	p, err := unix.MmapPtr(-1, 0, unsafe.Add(at, img.Base), size,
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE)
+	if err != nil {
+		return nil, fmt.Errorf("map program at %#x: %w", img.Base, err)
+	}
+	if uintptr(p) != img.Base { // Linux < 4.17 takes the flag as a hint
+		_ = unix.MunmapPtr(p, size)
+		return nil, fmt.Errorf("map program at %#x: %w", img.Base, unix.EEXIST)
+	}
+	m := &Memory{img: img, base: p, size: size}
+	copy(m.bytes(), img.Bytes)
+	return m, nil
+}
+
+func (m *Memory) bytes() []byte { return unsafe.Slice((*byte)(m.base), int(m.size)) }
+
+// Free unmaps the program. A child that still runs it keeps its own mapping.
+func (m *Memory) Free() error { return unix.MunmapPtr(m.base, m.size) }
+
+// Run executes the program on the calling thread until it is done or fails.
+// An error is a *Failure.
+func (m *Memory) Run() error {
+	interp(m.img.entry, m.img.Base)
+	return m.Failure()
+}
+
+// Failure returns what the program, or a child of it, has recorded so far.
+func (m *Memory) Failure() error {
+	at := getWord(m.bytes()[resOp*WordSize:])
+	if at == 0 {
+		return nil
+	}
+	i := int(at-m.img.entry) / (opWords * WordSize)
+	return &Failure{
+		Index: i,
+		Op:    m.img.ops[i],
+		Errno: unix.Errno(getWord(m.bytes()[resErrno*WordSize:])),
+	}
+}
+
+// Word returns what slot s holds.
+func (m *Memory) Word(s *Slot) uintptr {
+	return getWord(m.bytes()[s.buf.addr-m.img.Base+uintptr(s.off):])
+}
+
+// Bytes returns the memory of b in the loaded program.
+func (m *Memory) Bytes(b *Buf) []byte {
+	at := b.addr - m.img.Base
+	return m.bytes()[at : at+uintptr(len(b.Data))]
+}
+
+// Failure is the first call of a program that failed.
+type Failure struct {
+	Index int
+	Op    *Op
+	Errno unix.Errno
+}
+
+// Error says what was done to what, by which call, and why it failed.
+func (f *Failure) Error() string {
+	if f.Op.What == "" {
+		return f.Op.text() + ": " + f.Errno.Error()
+	}
+	return f.Op.What + ": " + f.Op.text() + ": " + f.Errno.Error()
+}
+
+// Unwrap gives the errno to errors.Is.
+func (f *Failure) Unwrap() error { return f.Errno }
+
+// interp runs the ops from pc on; res is the header that a failure is recorded in.
+//
+//go:noescape
+func interp(pc, res uintptr)
