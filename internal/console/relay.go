@@ -1,0 +1,113 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Relay copies between the master of a pseudoterminal and a pair of streams.
+type Relay struct {
+	master *os.File
+	done   chan error // the outcome of copying the output; sent once
+	mu     sync.Mutex // held while output is being written
+}
+
+// Start begins to copy in to the terminal and the terminal to out.
+//
+// The copying of the input has no end that could be waited for (a read from the
+// keyboard cannot be taken back), so a Relay is for programs that exit after it.
+func Start(master *os.File, in io.Reader, out io.Writer) *Relay {
+	r := &Relay{master: master, done: make(chan error, 1)}
+	go r.input(in)
+	go func() { r.done <- r.output(out) }()
+	return r
+}
+
+func (r *Relay) input(in io.Reader) {
+	last := byte('\n')
+	buf := make([]byte, 4096)
+	for {
+		n, err := in.Read(buf)
+		if n > 0 {
+			last = buf[n-1]
+			if _, werr := r.master.Write(buf[:n]); werr != nil {
+				return // the other end is gone; output reports it
+			}
+		}
+		if err != nil {
+			r.endInput(last)
+			return
+		}
+	}
+}
+
+// endInput types the end-of-file character: a pipe that ends has to end the
+// program that reads the terminal too. In the middle of a line the first one only
+// hands over the line (termios(3), VEOF).
+func (r *Relay) endInput(last byte) {
+	t, err := unix.IoctlGetTermios(int(r.master.Fd()), unix.TCGETS)
+	if err != nil || t.Lflag&unix.ICANON == 0 {
+		return
+	}
+	eof := []byte{t.Cc[unix.VEOF], t.Cc[unix.VEOF]}
+	if last == '\n' {
+		eof = eof[:1]
+	}
+	_, _ = r.master.Write(eof) // the other end may be gone: nothing to tell it then
+}
+
+func (r *Relay) output(out io.Writer) error {
+	buf := make([]byte, 32*1024)
+	for {
+		n, err := r.master.Read(buf)
+		if n > 0 {
+			r.mu.Lock()
+			_, werr := out.Write(buf[:n])
+			r.mu.Unlock()
+			if werr != nil {
+				return fmt.Errorf("write output of terminal: %w", werr)
+			}
+		}
+		switch {
+		case errors.Is(err, syscall.EIO), errors.Is(err, io.EOF):
+			// A master reads EIO once every process has closed the slave.
+			return nil
+		case err != nil:
+			return fmt.Errorf("read terminal: %w", err)
+		}
+	}
+}
+
+// Drain waits until the output is complete. To be called after the process that
+// owned the terminal has ended. Another process may have inherited the terminal
+// and keep it open for ever: then the output so far is waited for, no longer than
+// grace beyond the last byte seen to be pending.
+func (r *Relay) Drain(grace time.Duration) error {
+	for {
+		select {
+		case err := <-r.done:
+			return err
+		case <-time.After(grace):
+			if closed, pending := r.poll(); !closed && !pending {
+				r.mu.Lock() // what was read is also written
+				defer r.mu.Unlock()
+				return nil
+			}
+		}
+	}
+}
+
+func (r *Relay) poll() (closed, pending bool) {
+	fds := []unix.PollFd{{Fd: int32(r.master.Fd()), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return false, errors.Is(err, unix.EINTR)
+	}
+	return fds[0].Revents&unix.POLLHUP != 0, fds[0].Revents&unix.POLLIN != 0
+}
