@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// fifoPriority preempts ordinary load and stays below the kernel's own
+// real-time threads that matter (migration, watchdog).
+const fifoPriority = 50
+
+// arrangeHost makes the private mount namespace fit for every runtime measured
+// and puts an empty memory file system at dir for what the bench writes.
+func arrangeHost(dir string, fifo bool) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := keepProgram(dir); err != nil {
+		return err
+	}
+	if err := hideUnifiedControllers(dir); err != nil {
+		return err
+	}
+	if !fifo {
+		return nil
+	}
+	if err := unix.Unmount("/sys/fs/cgroup/cpu", unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("hide the cpu hierarchy: %w", err)
+	}
+	return nil
+}
+
+// keepProgram covers dir with a tmpfs, taking the tare binary that the outer
+// copy built along.
+func keepProgram(dir string) error {
+	program, err := os.ReadFile(filepath.Join(dir, "tare"))
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=711"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	if program == nil {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(dir, "tare"), program, 0o755)
+}
+
+// hideUnifiedControllers covers the hybrid v2 hierarchy's list of controllers
+// with an empty file. crun up to 1.8.1 refuses to work when a hybrid host has
+// left a controller there ("cgroups in hybrid mode not supported, drop all
+// controllers from cgroupv2").
+func hideUnifiedControllers(dir string) error {
+	const list = "/sys/fs/cgroup/unified/cgroup.controllers"
+	content, err := os.ReadFile(list)
+	if os.IsNotExist(err) || err == nil && strings.TrimSpace(string(content)) == "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	empty := filepath.Join(dir, "no-controllers")
+	if err := os.WriteFile(empty, nil, 0o444); err != nil {
+		return err
+	}
+	if err := unix.Mount(empty, list, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", list, err)
+	}
+	return nil
+}
+
+// realTime gives the calling thread, and what it forks, real-time scheduling.
+func realTime() error {
+	attr := unix.SchedAttr{
+		Size:     unix.SizeofSchedAttr,
+		Policy:   unix.SCHED_FIFO,
+		Priority: fifoPriority,
+	}
+	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+		return fmt.Errorf("set SCHED_FIFO (allowed here? try without -fifo): %w", err)
+	}
+	return nil
+}
+
+// groups is what a runtime gave a container of control groups, observed from
+// outside while the container runs.
+type groups struct {
+	made        []string // directories below /sys/fs/cgroup, memory last
+	hierarchies []string // as floor.c wants them
+}
+
+// observe reads the groups of the running container pid whose cgroupsPath is
+// path.
+func observe(pid int, path string) (groups, error) {
+	var g groups
+	file, err := os.Open(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return g, err
+	}
+	defer file.Close()
+	for s := bufio.NewScanner(file); s.Scan(); {
+		_, rest, _ := strings.Cut(s.Text(), ":")
+		name, at, ok := strings.Cut(rest, ":")
+		if !ok || at != path {
+			continue
+		}
+		dir := hierarchyDir(name)
+		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", dir, path)); err != nil {
+			return g, fmt.Errorf("control group of process %d: %w", pid, err)
+		}
+		g.made = append(g.made, dir)
+	}
+	// The memory group is joined last, so that what is set up before is not
+	// charged to the container.
+	for i, dir := range g.made {
+		if dir == "memory" {
+			g.made = append(append(g.made[:i:i], g.made[i+1:]...), dir)
+			break
+		}
+	}
+	g.hierarchies, err = mountedHierarchies(pid)
+	return g, err
+}
+
+func hierarchyDir(name string) string {
+	if name == "" {
+		if _, err := os.Stat("/sys/fs/cgroup/unified"); err == nil {
+			return "unified"
+		}
+		return ""
+	}
+	return strings.TrimPrefix(name, "name=")
+}
+
+// mountedHierarchies lists the cgroup file systems that process pid sees.
+func mountedHierarchies(pid int) ([]string, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var list []string
+	for s := bufio.NewScanner(file); s.Scan(); {
+		// proc(5): ... - type source super-options
+		_, tail, _ := strings.Cut(s.Text(), " - ")
+		f := strings.Fields(tail)
+		if len(f) < 3 {
+			continue
+		}
+		switch f[0] {
+		case "cgroup2":
+			list = append(list, "unified")
+		case "cgroup":
+			for _, o := range strings.Split(f[2], ",") {
+				if o != "rw" && o != "ro" && o != "xattr" && !strings.HasPrefix(o, "release_agent") {
+					list = append(list, o)
+					break
+				}
+			}
+		}
+	}
+	return list, nil
+}
