@@ -9,3 +9,8 @@ require (
 	github.com/vishvananda/netns v0.0.5 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )
+
+ignore (
+	./bin
+	./build
+)

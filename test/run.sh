@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs the stages of `make test`: all of them, or those named. A stage that fails does not stop the
+# next; the end lists what failed, and the exit status is 1.
+#
+#   test/run.sh [check] [go] [arm] [vm]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+GO=${GO:-go}
+export GOTOOLCHAIN=${GOTOOLCHAIN:-local}
+export TARE=$PWD/bin/tare # the program under test
+failed=()
+
+stage() { # stage NAME COMMAND...
+  local name=$1 start=$SECONDS
+  shift
+  echo "==> $name"
+  if "$@"; then
+    echo "==> $name: ok, $((SECONDS - start)) s"
+  else
+    echo "==> $name: FAILED, $((SECONDS - start)) s"
+    failed+=("$name")
+  fi
+}
+
+# The tests of packages and of the built program, on this machine's kernel. -count=1 because a cached
+# result says nothing of the kernel or of a program that was built in between.
+go_tests() {
+  $GO test -count=1 -timeout 20m ./...
+}
+
+# The assembly of other CPUs under qemu-user. It runs what the CPU does; the kernel is this one's.
+arm_tests() {
+  local status=0 arch emulator
+  for arch in arm64:qemu-aarch64-static arm:qemu-arm-static; do
+    emulator=${arch#*:} arch=${arch%:*}
+    echo "GOARCH=$arch under $emulator"
+    CGO_ENABLED=0 GOARCH=$arch $GO test -count=1 -timeout 10m -exec "$emulator" ./internal/sysprog || status=1
+  done
+  return $status
+}
+
+vm_tests() {
+  $GO test -count=1 -timeout 30m -tags vm -v ./test/vm
+}
+
+for name in "${@:-all}"; do
+  case $name in
+    all)
+      stage install test/install.sh all
+      stage build make --no-print-directory build
+      stage check make --no-print-directory check
+      stage arm arm_tests
+      stage vm vm_tests
+      stage go go_tests
+      ;;
+    check) stage check make --no-print-directory check ;;
+    go) stage install test/install.sh base demo peers && stage build make --no-print-directory build && stage go go_tests ;;
+    arm) stage install test/install.sh arm && stage arm arm_tests ;;
+    vm) stage install test/install.sh vm && stage build make --no-print-directory build && stage vm vm_tests ;;
+    *) echo "run: no stage $name; there are: all check go arm vm" >&2; exit 2 ;;
+  esac
+done
+
+if [[ ${#failed[@]} -gt 0 ]]; then
+  echo "FAIL: ${failed[*]}"
+  exit 1
+fi
+echo "PASS"
