@@ -42,6 +42,7 @@ const (
 	nrCompare = ^uintptr(2) // -3
 	nrStatus  = ^uintptr(3) // -4
 	nrRaise   = ^uintptr(4) // -5
+	nrSet     = ^uintptr(5) // -6
 )
 
 // Image is an assembled program: bytes that must lie at address Base.

@@ -18,6 +18,8 @@ func number(call string) (uintptr, bool) {
 		return nrStatus, true
 	case Raise:
 		return nrRaise, true
+	case Set:
+		return nrSet, true
 	}
 	if nr, ok := numberHere(call); ok {
 		return nr, true
@@ -88,6 +90,7 @@ var common = [...]struct {
 	{"readv", unix.SYS_READV},
 	{"rt_sigaction", unix.SYS_RT_SIGACTION},
 	{"rt_sigprocmask", unix.SYS_RT_SIGPROCMASK},
+	{"rt_sigtimedwait", unix.SYS_RT_SIGTIMEDWAIT},
 	{"sched_setaffinity", unix.SYS_SCHED_SETAFFINITY},
 	{"sched_setattr", unix.SYS_SCHED_SETATTR},
 	{"seccomp", unix.SYS_SECCOMP},

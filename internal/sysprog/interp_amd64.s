@@ -109,9 +109,15 @@ pseudo:
 	JEQ  compare
 	CMPQ AX, $-4
 	JEQ  status
+	CMPQ AX, $-6
+	JEQ  set
 	MOVQ DI, AX           // raise(errno)
 	NEGQ AX
 	JMP  failed
+
+set:
+	MOVQ DI, AX
+	JMP  good
 
 compare:
 	XORL AX, AX

@@ -104,6 +104,8 @@ pseudo:
 	BEQ compare
 	CMN $4, R7
 	BEQ status
+	CMN $6, R7            // set
+	BEQ good
 	RSB $0, R0, R0        // raise(errno)
 	B   failed
 

@@ -94,6 +94,8 @@ pseudo:
 	BEQ compare
 	CMN $4, R8
 	BEQ status
+	CMN $6, R8            // set
+	BEQ good
 	NEG R0, R0            // raise(errno)
 	B   failed
 

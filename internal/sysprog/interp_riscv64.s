@@ -96,6 +96,8 @@ pseudo:
 	BEQ X17, X5, compare
 	MOV $-4, X5
 	BEQ X17, X5, status
+	MOV $-6, X5
+	BEQ X17, X5, good     // set
 	NEG X10, X10          // raise(errno)
 	JMP failed
 

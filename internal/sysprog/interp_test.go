@@ -54,16 +54,16 @@ func TestAlternativesAndJumps(t *testing.T) {
 	var l List
 	a, b, c := l.Label("a"), l.Label("b"), l.Label("c")
 	got := l.Slot("got")
-	one := func(v int) *Op { return l.Do("", Status, Int(v<<8)).To(got) } // store a number
+	one := func(v int) *Op { return l.Do("", Set, Int(v)).To(got) }
 	l.Do("", "close", Int(-1)).On(unix.ENOENT, b).On(unix.EBADF, a)
 	one(1)
-	l.Set(b)
+	l.Here(b)
 	l.Do("", Raise, Int(int(unix.EIO)))
-	l.Set(a)
+	l.Here(a)
 	l.Do("", Raise, Int(int(unix.EPERM))).OK(AnyErrno)
 	l.Jump(c)
 	one(2)
-	l.Set(c)
+	l.Here(c)
 	one(7)
 	m := load(t, &l)
 	if err := m.Run(); err != nil {
@@ -79,7 +79,7 @@ func TestFailureRunsTheTailAndKeepsTheFirstError(t *testing.T) {
 	tail := l.Label("tail")
 	l.Fail = tail
 	l.Do("", Raise, Int(int(unix.EIO)))
-	l.Set(tail)
+	l.Here(tail)
 	l.Fail = nil
 	l.Do("", Raise, Int(int(unix.EPERM)))
 	if err := load(t, &l).Run(); !errors.Is(err, unix.EIO) {
@@ -122,11 +122,11 @@ func spawn(l *List, flags uintptr, child func()) *Slot {
 	l.Do("", "rt_sigprocmask", Int(unix.SIG_BLOCK), Ptr(all, 0), Ptr(old, 0), Int(8))
 	l.Do("", "clone", Int(flags|uintptr(unix.SIGCHLD))).To(pid).IfZero(in)
 	l.Do("", "rt_sigprocmask", Int(unix.SIG_SETMASK), Ptr(old, 0), Int(0), Int(8))
-	l.Set(retry)
+	l.Here(retry)
 	l.Do("", "wait4", Val(pid), At(status), Int(0), Int(0)).On(unix.EINTR, retry)
 	l.Do("", Status, Val(status)).To(code)
 	l.Do("", Done)
-	l.Set(in)
+	l.Here(in)
 	child()
 	return code
 }
@@ -159,7 +159,7 @@ func TestChildFailureIsSeenByTheParent(t *testing.T) {
 				tail := l.Label("child failed")
 				l.Fail = tail
 				l.Do("start it", "execve", Str("/nonexistent"), Int(0), Int(0))
-				l.Set(tail)
+				l.Here(tail)
 				l.Fail = nil
 				l.Do("", "exit_group", Int(99))
 			})

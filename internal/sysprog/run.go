@@ -100,8 +100,13 @@ type Failure struct {
 
 // Error says what was done to what, by which call, and why it failed.
 func (f *Failure) Error() string {
-	if f.Op.What == "" {
+	switch {
+	case f.Op.What == "":
 		return f.Op.text() + ": " + f.Errno.Error()
+	case f.Op.Call == Raise && f.Op.Args[0].kind == argInt && f.Op.Args[0].n == 0:
+		return f.Op.What
+	case f.Op.Call == Raise || f.Op.Call == "execve":
+		return f.Op.What + ": " + f.Errno.Error()
 	}
 	return f.Op.What + ": " + f.Op.text() + ": " + f.Errno.Error()
 }

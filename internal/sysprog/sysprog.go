@@ -59,6 +59,7 @@ const (
 	Compare = "compare" // compare(a, b, n): n bytes equal, else EINVAL
 	Status  = "status"  // status(s): wait status s -> exit code, 128+signal when killed
 	Raise   = "raise"   // raise(errno): fail with errno
+	Set     = "set"     // set(v): the result is v
 )
 
 // Label is a place in a List.
@@ -169,15 +170,15 @@ func (op *Op) Note(s string) *Op { op.Mark = s; return op }
 // Jump continues at to.
 func (l *List) Jump(to *Label) { l.Do("", Goto).Then = to }
 
-// Label makes a label that Set gives its place later.
+// Label makes a label that Here gives its place later.
 func (l *List) Label(name string) *Label {
 	b := &Label{name: name, index: -1}
 	l.labels = append(l.labels, b)
 	return b
 }
 
-// Set places b before the op that is added next.
-func (l *List) Set(b *Label) { b.index = len(l.Ops) }
+// Here places b before the op that is added next.
+func (l *List) Here(b *Label) { b.index = len(l.Ops) }
 
 // Slot makes a word that holds v until a call stores its result in it.
 func (l *List) Slot(name string) *Slot {
