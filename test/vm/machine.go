@@ -1,0 +1,86 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"tare.dev/tare/test/vm/suite"
+)
+
+// A Machine is a virtual machine to be booted once.
+type Machine struct {
+	Kernel  Kernel
+	Initrd  string
+	Disks   []string // raw images; what the machine writes to them is thrown away
+	Console string   // file that gets what the kernel says
+	Accel   string   // "kvm" or "tcg"
+}
+
+// Accel returns "kvm" if a virtual machine truly runs with it here, else "tcg". A /dev/kvm that opens
+// proves little: below another hypervisor the guest often hangs at its first instructions.
+func Accel(ctx context.Context, kernel Kernel) string {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return "tcg"
+	}
+	f.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	// Without a root file system the kernel panics, restarts and so ends QEMU.
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(hardware("kvm"), "-m", "256M",
+		"-kernel", kernel.Image, "-append", "console=ttyS0 panic=-1", "-serial", "stdio")...)
+	out, err := cmd.Output()
+	if err == nil && strings.Contains(string(out), "Linux version") {
+		return "kvm"
+	}
+	return "tcg"
+}
+
+func hardware(accel string) []string {
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot", "-M", "q35"}
+	if accel == "kvm" {
+		return append(args, "-accel", "kvm", "-cpu", "host")
+	}
+	return append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
+}
+
+// Run boots the machine and hands each line of its output to show. It returns when the machine ends
+// by itself, or with the context's error.
+func (m Machine) Run(ctx context.Context, show func(line string)) (*suite.Reader, error) {
+	args := append(hardware(m.Accel), "-m", "2G", "-smp", "2",
+		"-kernel", m.Kernel.Image, "-initrd", m.Initrd,
+		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 cgroup_no_v1=all psi=1 tare.accel="+m.Accel,
+		"-serial", "file:"+m.Console, "-serial", "stdio")
+	for _, disk := range m.Disks {
+		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file="+disk)
+	}
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var message strings.Builder
+	cmd.Stderr = &message
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	reader := &suite.Reader{}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if line := reader.Line(lines.Text()); line != "" {
+			show(line)
+		}
+	}
+	err = errors.Join(lines.Err(), cmd.Wait(), ctx.Err())
+	if err != nil {
+		err = fmt.Errorf("qemu: %w %s", err, message.String())
+	}
+	return reader, err
+}
