@@ -14,6 +14,7 @@ help: ## print this
 .PHONY: build
 build: ## bin/tare for this machine
 	$(BUILD) -o bin/tare ./cmd/tare
+	@ln -sf tare bin/tare-runtime
 
 .PHONY: cross
 cross: ## bin/tare-CPU for every CPU

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 GO=${GO:-go}
 export GOTOOLCHAIN=${GOTOOLCHAIN:-local}
-export TARE=$PWD/bin/tare # the program under test
+export TARE_RUNTIME=$PWD/bin/tare-runtime # what the tests drive
 failed=()
 
 stage() { # stage NAME COMMAND...
@@ -20,6 +20,7 @@ stage() { # stage NAME COMMAND...
   else
     echo "==> $name: FAILED, $((SECONDS - start)) s"
     failed+=("$name")
+    return 1
   fi
 }
 

@@ -55,7 +55,7 @@ func hardware(accel string) []string {
 func (m Machine) Run(ctx context.Context, show func(line string)) (*suite.Reader, error) {
 	args := append(hardware(m.Accel), "-m", "2G", "-smp", "2",
 		"-kernel", m.Kernel.Image, "-initrd", m.Initrd,
-		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 cgroup_no_v1=all psi=1 tare.accel="+m.Accel,
+		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 cgroup_no_v1=all psi=1",
 		"-serial", "file:"+m.Console, "-serial", "stdio")
 	for _, disk := range m.Disks {
 		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file="+disk)

@@ -32,7 +32,7 @@ var packages = []struct {
 	{path: "./test/system", seconds: 300},
 }
 
-// programs are built for the tests, which find them by name in the directory $TARE_BUILT.
+// programs are built for the tests, which find them through the environment.
 var programs = []string{"./cmd/tare", "./test/runtime/probe"}
 
 // root is where the module starts, seen from this package.
@@ -131,6 +131,9 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 			goBuild("build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bin")+"/", program)
 		}
 	}
+	if err := os.Symlink("tare", filepath.Join(dir, "bin", "tare-runtime")); err != nil {
+		t.Fatal(err)
+	}
 	var suites []suite.Suite
 	for _, p := range packages {
 		if !exists(t, p.path) || !wanted(p.path) {
@@ -143,6 +146,7 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 		s := suite.Suite{
 			Name: p.path, Program: "/vm/" + name, Dir: filepath.Join("/vm/src", p.path),
 			Args: []string{"-test.v", "-test.timeout=" + fmt.Sprint(p.seconds) + "s"}, Seconds: p.seconds + 10, Systemd: p.systemd,
+			Env: environment(),
 		}
 		if p.run != "" {
 			s.Args = append(s.Args, "-test.run="+p.run)
@@ -150,6 +154,16 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 		suites = append(suites, s)
 	}
 	return suites
+}
+
+// environment tells the tests where the machine keeps what they need. TARE_VM_RUNTIME names another
+// runtime of the machine to try them with, as /usr/bin/crun.
+func environment() []string {
+	runtime := os.Getenv("TARE_VM_RUNTIME")
+	if runtime == "" {
+		runtime = "/vm/bin/tare-runtime"
+	}
+	return []string{"TARE_RUNTIME=" + runtime, "TARE_PROBE=/vm/bin/probe", "TARE_SYSTEM_ROOTFS=/srv/system"}
 }
 
 // exists says whether a package of the tree is there.

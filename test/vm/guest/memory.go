@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,18 +82,4 @@ func mountDisk(device, dir string) error {
 		return fmt.Errorf("mount %s on %s: %w", device, dir, err)
 	}
 	return nil
-}
-
-// kernelOption is the value of NAME=VALUE on the kernel's command line.
-func kernelOption(name string) string {
-	line, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return ""
-	}
-	for word := range strings.FieldsSeq(string(line)) {
-		if value, ok := strings.CutPrefix(word, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }

@@ -52,12 +52,9 @@ func runSuite(s suite.Suite, out io.Writer) (int, error) {
 	cmd := exec.CommandContext(ctx, s.Program, s.Args...)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = []string{
-		"PATH=" + path,
-		"HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8", "CI=true",
-		"TARE_VM=1", "TARE=/vm/bin/tare", "TARE_BUILT=/vm/bin", "TARE_SYSTEM_ROOTFS=/srv/system",
-		"TARE_VM_ACCEL=" + kernelOption("tare.accel"),
-	}
+	cmd.Env = append([]string{
+		"PATH=" + path, "HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8", "CI=true", "TARE_VM=1",
+	}, s.Env...)
 	// A background process that keeps the output open must not hold up the machine.
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()

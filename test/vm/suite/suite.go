@@ -20,6 +20,7 @@ type Suite struct {
 	Name    string   `json:"name"`    // the package, as in ./internal/cgroup
 	Program string   `json:"program"` // absolute, in the machine
 	Args    []string `json:"args"`
+	Env     []string `json:"env"`     // besides a short fixed environment
 	Dir     string   `json:"dir"`     // working directory, as `go test` would give it
 	Seconds int      `json:"seconds"` // to run, before it is killed
 	Systemd bool     `json:"systemd"` // run under systemd as the machine's first process
