@@ -70,6 +70,9 @@ type Call struct {
 // Given says whether the flag was on the command line.
 func (c *Call) Given(name string) bool { return c.flags.given[name] }
 
+// ErrHelp from Run makes Main print the command's help.
+var ErrHelp = flag.ErrHelp
+
 // Exit is an error that asks for a status of its own. Nothing is reported when Err is nil.
 type Exit struct {
 	Status int
@@ -148,7 +151,12 @@ func dispatch(cmd *Command, std IO, path string, args []string, report *func(IO,
 	if problem := countArgs(cmd, len(rest)); problem != "" {
 		return &UsageError{path, problem}
 	}
-	return cmd.Run(&Call{IO: std, Path: path, Args: rest, flags: flags})
+	err = cmd.Run(&Call{IO: std, Path: path, Args: rest, flags: flags})
+	if errors.Is(err, ErrHelp) {
+		help(std.Out, cmd, path)
+		return nil
+	}
+	return err
 }
 
 func descend(cmd *Command, std IO, path string, args []string, report *func(IO, error)) error {

@@ -1,0 +1,81 @@
+// Command tare is the program on the device: one file that is all of Tare there.
+//
+// Called by a link named runc, crun or tare-runtime it is the OCI runtime alone,
+// for programs that expect one.
+package main
+
+// The Go runtime would read the control group's files at each start, to find out
+// how many CPUs there are for it. We start processes and are gone.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/runtimecli"
+)
+
+const version = "0.1.0-dev"
+
+func main() {
+	os.Exit(run(filepath.Base(os.Args[0]), os.Args[1:]))
+}
+
+func run(name string, args []string) int {
+	std := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	root := command(name)
+	return cli.Main(&root, std, args)
+}
+
+// command is the table of contents of the program.
+func command(name string) cli.Command {
+	o := runtimecli.Options{Name: "tare", Version: version, Commit: commit}
+	switch name {
+	case "runc", "crun", "tare-runtime":
+		o.Name, o.LikeRunc = name, true
+		alone := runtimecli.Command(o)
+		alone.Name = name
+		return alone
+	}
+	return cli.Command{
+		Name:  "tare",
+		Short: "run containers on embedded Linux",
+		Sub: []cli.Command{
+			runtimecli.Command(o),
+			{Name: "version", Short: "print the version", Run: printVersion},
+		},
+	}
+}
+
+func printVersion(c *cli.Call) error {
+	fmt.Fprintln(c.Out, "tare version", version)
+	if id := commit(); id != "" {
+		fmt.Fprintln(c.Out, "commit:", id)
+	}
+	fmt.Fprintln(c.Out, "go:", runtime.Version(), runtime.GOARCH)
+	return nil
+}
+
+// commit is what the go command found in the repository when it built us.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	id, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			id = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	return id + dirty
+}

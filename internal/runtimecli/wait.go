@@ -1,0 +1,83 @@
+package runtimecli
+
+import (
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/container"
+)
+
+const waitLong = `Wait until a container has stopped. The exit status is that of its first process:
+what it exited with, or 128 and the number of the signal that killed it. It is an
+error when the status is not known any more: only the parent of a process, and on
+Linux 6.15 or later one who was waiting at that time, is told.`
+
+func waitCommand(s *session) cli.Command {
+	return cli.Command{
+		Name: "wait", Args: "ID", MinArgs: 1, MaxArgs: 1,
+		Short: "wait for the end of a container and exit with its status",
+		Long:  waitLong,
+		Run: func(c *cli.Call) error {
+			h, err := s.load(c)
+			if err != nil {
+				return err
+			}
+			status, err := waitFor(h)
+			if err != nil {
+				return err
+			}
+			return exitWith(status)
+		},
+	}
+}
+
+func waitFor(h handle) (int, error) {
+	st, err := h.State()
+	if err != nil {
+		return 0, err
+	}
+	if st.Status != specs.StateStopped {
+		return waitForEnd(h, st.Pid)
+	}
+	return exitStatus(h.ID(), st)
+}
+
+// waitForEnd waits for the process with the pid, which h said is its first one.
+func waitForEnd(h handle, pid int) (int, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err == nil {
+		defer unix.Close(pidfd)
+	} else if err != unix.ESRCH {
+		return 0, fmt.Errorf("wait for %s: pidfd_open %d: %w", h.ID(), pid, err)
+	}
+	// The pid may have become another's between the two looks; now that we hold
+	// it, it cannot any more, so a second look tells.
+	st, serr := h.State()
+	if serr != nil {
+		return 0, serr
+	}
+	if err != nil || st.Status == specs.StateStopped {
+		return exitStatus(h.ID(), st)
+	}
+	status, known, err := awaitExit(pidfd, pid)
+	if err != nil {
+		return 0, fmt.Errorf("wait for %s: %w", h.ID(), err)
+	}
+	if known {
+		return status, nil
+	}
+	if st, err = h.State(); err != nil {
+		return 0, err
+	}
+	return exitStatus(h.ID(), st)
+}
+
+func exitStatus(id string, st container.State) (int, error) {
+	if st.ExitStatus == nil {
+		return 0, fmt.Errorf("wait for %s: its exit status is not known", id)
+	}
+	return *st.ExitStatus, nil
+}
