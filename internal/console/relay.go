@@ -52,7 +52,11 @@ func (r *Relay) input(in io.Reader) {
 // program that reads the terminal too. In the middle of a line the first one only
 // hands over the line (termios(3), VEOF).
 func (r *Relay) endInput(last byte) {
-	t, err := unix.IoctlGetTermios(int(r.master.Fd()), unix.TCGETS)
+	var t *unix.Termios
+	err := r.control(func(fd int) (err error) {
+		t, err = unix.IoctlGetTermios(fd, unix.TCGETS)
+		return err
+	})
 	if err != nil || t.Lflag&unix.ICANON == 0 {
 		return
 	}
@@ -105,9 +109,28 @@ func (r *Relay) Drain(grace time.Duration) error {
 }
 
 func (r *Relay) poll() (closed, pending bool) {
-	fds := []unix.PollFd{{Fd: int32(r.master.Fd()), Events: unix.POLLIN}}
-	if _, err := unix.Poll(fds, 0); err != nil {
+	fds := []unix.PollFd{{Events: unix.POLLIN}}
+	err := r.control(func(fd int) error {
+		fds[0].Fd = int32(fd)
+		_, err := unix.Poll(fds, 0)
+		return err
+	})
+	if err != nil {
 		return false, errors.Is(err, unix.EINTR)
 	}
 	return fds[0].Revents&unix.POLLHUP != 0, fds[0].Revents&unix.POLLIN != 0
+}
+
+// control calls do with the master's descriptor, which stays open meanwhile even
+// if the caller, who owns the file, closes it.
+func (r *Relay) control(do func(fd int) error) error {
+	raw, err := r.master.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = do(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
 }
