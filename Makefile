@@ -4,6 +4,8 @@ GO       ?= go
 LDFLAGS  ?= -s -w
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)'
 FUZZTIME ?= 30s
+# Containers need root; RUNTIME lets `make demo` use another runtime.
+SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo RUNTIME=$(RUNTIME))
 
 export GOTOOLCHAIN ?= local
 
@@ -48,13 +50,15 @@ vm: ## only the tests in a virtual machine with cgroup v2
 demo: ## a container from Debian packages, with limits, step by step
 	@test/install.sh demo
 	@$(MAKE) --no-print-directory build
-	@$(GO) run ./demo
+	@$(GO) build -o build/demo-steps ./demo
+	@$(SUDO) build/demo-steps
 
 .PHONY: bench
 bench: ## start times beside crun, runc and a C program
 	@test/install.sh demo peers
 	@$(MAKE) --no-print-directory build
-	$(GO) run ./bench/start
+	@$(GO) build -o build/bench-start ./bench/start
+	@$(SUDO) build/bench-start -tare bin/tare
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)

@@ -6,6 +6,9 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+# Most of it makes namespaces, mounts and control groups.
+[[ $(id -u) -eq 0 ]] || exec sudo env "PATH=$PATH" "CI=${CI:-}" "$0" "$@"
+
 GO=${GO:-go}
 export GOTOOLCHAIN=${GOTOOLCHAIN:-local}
 export TARE_RUNTIME=$PWD/bin/tare-runtime # what the tests drive
