@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,8 +77,8 @@ func measure(ctx context.Context, args []string) error {
 			results[i] = append(results[i], t)
 		}
 	}
-	// crun makes a directory where the v2 tree was, in the tmpfs below, and leaves it.
-	if err := os.Remove("/sys/fs/cgroup/unified/" + id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// crun makes a directory and a file where the v2 tree was, in the tmpfs below, and leaves them.
+	if err := os.RemoveAll("/sys/fs/cgroup/unified/" + id); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(results)
