@@ -105,5 +105,5 @@ func printStats(c *cli.Call, h handle) error {
 	if err != nil {
 		return err
 	}
-	return printJSON(c.Out, eventJSON{Type: "stats", ID: h.ID(), Data: newStatsJSON(st)}, "")
+	return printJSON(c.Out, eventJSON{Type: "stats", ID: h.ID(), Data: st}, "")
 }

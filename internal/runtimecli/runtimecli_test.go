@@ -287,7 +287,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 	for _, line := range []string{"events --stats web", "stats web"} {
-		if out := g.line(t, line); !strings.HasPrefix(out, `{"type":"stats","id":"web","data":{"cpu":{"usage":{`) {
+		if out := g.line(t, line); !strings.HasPrefix(out, `{"type":"stats","id":"web","data":{"cpu":{`) {
 			t.Errorf("%s: %q", line, out)
 		}
 	}
