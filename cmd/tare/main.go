@@ -24,6 +24,10 @@ import (
 const version = "0.1.0-dev"
 
 func main() {
+	// A start allocates less than it would cost to collect. The limit is for the
+	// rare command that goes on (events, a terminal in the foreground).
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(32 << 20)
 	os.Exit(run(filepath.Base(os.Args[0]), os.Args[1:]))
 }
 
