@@ -92,11 +92,11 @@ func TestSessionsAreRead(t *testing.T) {
 		t.Fatalf("Sessions = %+v, %v", got, err)
 	}
 	for output, want := range map[string]bool{
-		"1 2 3 x\nend\n":      true,
-		"1  \t 2\n3\n x\nend": true,
-		"1 2 x\n":             false,
-		"1 2 x\nend\nmore":    false,
-		"":                    false,
+		"1 2 3 x\nend\n":     true,
+		"1  \t 2\n3  x\nend": true,
+		"1 2 x\n":            false,
+		"1 2 x\nend\nmore":   false,
+		"":                   false,
 	} {
 		if two := got[1]; two.Matches(output) != want {
 			t.Errorf("Matches(%q) = %v, want %v", output, !want, want)
