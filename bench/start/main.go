@@ -155,7 +155,8 @@ func buildTare(out string) error {
 }
 
 func inner(o options, dir string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too: a reader that goes away must not keep us from cleaning up.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
 	// The scheduling class and the subreaper's children belong to one thread's
 	// forks; stay on it.

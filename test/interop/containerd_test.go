@@ -49,6 +49,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 	t.Run("KillAndDelete", c.testKill)
 	t.Run("Pause", c.testPause)
 	t.Run("LimitsAndMetrics", c.testLimits)
+	t.Run("MountsWithoutPivot", c.testMounts)
 	t.Run("SeccompAndUserNamespace", c.testConfined)
 	c.leftovers(t)
 }
@@ -196,6 +197,21 @@ func (c *ctrEngine) testLimits(t *testing.T) {
 	}
 	if out := c.must(t, "tasks", "metrics", "limited"); !strings.Contains(out, "67108864") || !strings.Contains(out, "pids.current") {
 		t.Errorf("metrics: %q", out)
+	}
+}
+
+func (c *ctrEngine) testMounts(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("from the host\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bind := "type=bind,src=" + dir + ",dst=/made/here,options=rbind:ro"
+	for _, extra := range [][]string{nil, {"--no-pivot"}, {"--cgroup", c.parent + "/elsewhere"}} {
+		out := c.must(t, c.foreground("mounts", append(extra, "--mount", bind), "sh", "-c",
+			"cat /made/here/file; touch /made/here/no 2>/dev/null || echo refused; ls -d /proc/1/root/bin")...)
+		if want := "from the host\nrefused\n/proc/1/root/bin"; out != want {
+			t.Errorf("%q: printed %q, want %q", extra, out, want)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ const imageName = "localhost/box:1"
 // applets are the names that busybox gets in the image.
 var applets = []string{
 	"sh", "cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mount",
-	"nproc", "ps", "pwd", "sleep", "stat", "stty", "tail", "test", "touch", "true", "tty", "wc",
+	"nproc", "ps", "pwd", "sed", "sleep", "stat", "stty", "tail", "test", "touch", "true", "tty", "wc",
 }
 
 // writeImage writes an image archive as `docker save` makes it, the one form

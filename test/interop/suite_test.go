@@ -264,7 +264,7 @@ func (e *engine) testPause(t *testing.T) {
 func (e *engine) testLimits(t *testing.T) {
 	name := e.start(t, []string{
 		"--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--pids-limit", "50", "--cpu-shares", "512", "--cpuset-cpus", "0",
-		"--oom-score-adj", "200",
+		"--oom-score-adj", "200", "--memory-reservation", "32m",
 	}, "sleep", "100")
 	pid := e.inspect(t, name, "{{.State.Pid}}")
 	for _, c := range []struct {
@@ -276,6 +276,7 @@ func (e *engine) testLimits(t *testing.T) {
 		{[]string{"pids.max"}, "50"},
 		{[]string{"cpu.shares", "cpu.weight"}, "512|20|59"}, // old and new conversion of shares to weight
 		{[]string{"cpuset.cpus"}, "0"},
+		{[]string{"memory.soft_limit_in_bytes", "memory.low"}, "33554432"},
 	} {
 		if got, _, _ := strings.Cut(group(t, pid, c.files...), " "); !slices.Contains(strings.Split(c.want, "|"), got) {
 			t.Errorf("%s is %q, want %s", c.files[0], got, c.want)
