@@ -44,7 +44,7 @@ func runtimeUnderTest(t *testing.T) string {
 	if path := os.Getenv("TARE_RUNTIME"); path != "" {
 		return path
 	}
-	dir := t.TempDir()
+	dir := scratch(t, "program")
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "tare"), "tare.dev/tare/cmd/tare")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
