@@ -4,11 +4,12 @@
 #
 #   test/install.sh GROUP...     base demo peers vm arm, or all
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 declare -A groups=(
   [base]="make gcc libc6-dev ca-certificates busybox-static iproute2 procps util-linux"
   [demo]="busybox-static mmdebstrap debian-archive-keyring crun"
-  [peers]="crun runc conmon podman docker.io containerd iptables fuse-overlayfs uidmap libseccomp2"
+  [peers]="iptables libseccomp-dev $(cat test/*/packages.txt bench/*/packages.txt | tr '\n' ' ')"
   [vm]="qemu-system-x86 mmdebstrap debian-archive-keyring busybox-static e2fsprogs cpio kmod"
   [arm]="qemu-user-static"
 )

@@ -30,7 +30,8 @@ stage() { # stage NAME COMMAND...
 # The tests of packages and of the built program, on this machine's kernel. -count=1 because a cached
 # result says nothing of the kernel or of a program that was built in between.
 go_tests() {
-  $GO test -count=1 -timeout 20m ./...
+  $GO build -o build/judge ./test/judge || return 1
+  $GO test -count=1 -timeout 20m -v ./... 2>&1 | tee build/test.log | build/judge test/skips.txt
 }
 
 # The assembly of other CPUs under qemu-user. It runs what the CPU does; the kernel is this one's.

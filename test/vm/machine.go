@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"tare.dev/tare/test/output"
 	"tare.dev/tare/test/vm/suite"
 )
 
@@ -83,4 +84,16 @@ func (m Machine) Run(ctx context.Context, show func(line string)) (*suite.Reader
 		err = fmt.Errorf("qemu: %w %s", err, message.String())
 	}
 	return reader, err
+}
+
+// complaints returns one sentence for each thing wrong with a suite's result.
+func complaints(r suite.Result, rules []output.Rule) []string {
+	var all []string
+	if r.Status != 0 {
+		all = append(all, fmt.Sprintf("exit status %d", r.Status))
+	}
+	if output.Passed(r.Output) == 0 {
+		all = append(all, "no test passed")
+	}
+	return append(all, output.Unexpected(r.Name, output.Skips(r.Output), rules)...)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tare.dev/tare/test/output"
 	"tare.dev/tare/test/vm/suite"
 )
 
@@ -95,7 +96,7 @@ func judge(t *testing.T, suites []suite.Suite, results *suite.Reader) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	skips, err := ParseSkips(string(text))
+	rules, err := output.ParseRules(string(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func judge(t *testing.T, suites []suite.Suite, results *suite.Reader) {
 			if i >= len(results.Results) || results.Results[i].Name != s.Name {
 				t.Fatal("was not run")
 			}
-			for _, complaint := range Judge(results.Results[i], skips) {
+			for _, complaint := range complaints(results.Results[i], rules) {
 				t.Error(complaint)
 			}
 		})

@@ -76,26 +76,3 @@ func (r *Reader) Line(line string) string {
 	}
 	return line
 }
-
-// Skips are the names of the tests that a suite skipped.
-func (r Result) Skips() []string {
-	var skips []string
-	for _, line := range r.Output {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- SKIP: "); ok {
-			name, _, _ = strings.Cut(name, " ")
-			skips = append(skips, name)
-		}
-	}
-	return skips
-}
-
-// Passed counts the top-level tests that passed.
-func (r Result) Passed() int {
-	n := 0
-	for _, line := range r.Output {
-		if strings.HasPrefix(line, "--- PASS: ") {
-			n++
-		}
-	}
-	return n
-}
