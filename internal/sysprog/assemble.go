@@ -60,7 +60,8 @@ type Image struct {
 func Assemble(l *List, base uintptr) (*Image, error) {
 	a := assembler{base: base, strs: make(map[string]uintptr, 256)}
 	first := resWords * WordSize
-	a.mem = make([]byte, first+(len(l.Ops)+1)*opWords*WordSize, 32<<10)
+	ops := first + (len(l.Ops)+1)*opWords*WordSize
+	a.mem = make([]byte, ops, ops+32<<10)
 	a.opBase = base + uintptr(first)
 	for _, b := range l.bufs {
 		a.align()
@@ -151,6 +152,8 @@ func (a *assembler) value(x Arg) (uintptr, error) {
 		return uintptr(x.n), nil
 	case argPtr:
 		return x.buf.addr + uintptr(x.n), nil
+	case argHeader:
+		return a.base, nil
 	case argVal:
 		return x.slot.buf.addr + uintptr(x.slot.off), nil
 	}

@@ -118,3 +118,10 @@ func (f *Failure) Unwrap() error { return f.Errno }
 //
 //go:noescape
 func interp(pc, res uintptr)
+
+// ReadFailure reads the two words that a program wrote of its header: the
+// index of the op that failed, and its errno.
+func ReadFailure(b []byte) (index int, errno unix.Errno) {
+	at := getWord(b) & (step - 1)
+	return (int(at) - resWords*WordSize) / (opWords * WordSize), unix.Errno(getWord(b[WordSize:]))
+}

@@ -95,6 +95,7 @@ const (
 	argStr
 	argPtr
 	argVal
+	argHeader
 )
 
 // Arg is an argument of a call.
@@ -119,6 +120,13 @@ func Ptr(b *Buf, off int) Arg { return Arg{kind: argPtr, buf: b, n: uint64(off)}
 
 // Val is the value that s holds when the call is made.
 func Val(s *Slot) Arg { return Arg{kind: argVal, slot: s} }
+
+// Slot returns the slot that a Val reads, or nil.
+func (a Arg) Slot() *Slot { return a.slot }
+
+// Header is the address of the program's header: two words, the address of the
+// op that failed (0: none) and its errno.
+func Header() Arg { return Arg{kind: argHeader} }
 
 // At is the address of s.
 func At(s *Slot) Arg { return Arg{kind: argPtr, buf: s.buf, n: uint64(s.off)} }
@@ -211,4 +219,14 @@ func (l *List) Strings(ss []string) *Buf {
 		b.SetPtr(i*WordSize, Str(s))
 	}
 	return b
+}
+
+// Target returns the buffer that the pointer at byte off of b points to, or nil.
+func (b *Buf) Target(off int) *Buf {
+	for _, p := range b.ptrs {
+		if p.off == off {
+			return p.arg.buf
+		}
+	}
+	return nil
 }

@@ -80,6 +80,8 @@ func (a Arg) text(f format) string {
 		return strconv.Quote(a.s)
 	case argVal:
 		return a.slot.name
+	case argHeader:
+		return "&header"
 	case argPtr:
 		return a.buf.text(int(a.n))
 	}

@@ -1,0 +1,328 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cgroup"
+	"tare.dev/tare/internal/host"
+	"tare.dev/tare/internal/program"
+	"tare.dev/tare/internal/seccomp"
+)
+
+// Tristate is a switch that can also be left to be found out.
+type Tristate int
+
+// Values of a Tristate.
+const (
+	Auto Tristate = iota
+	Yes
+	No
+)
+
+// CreateOptions is how a container is created, beside its bundle's spec.
+type CreateOptions struct {
+	Bundle        string // absolute directory with config.json
+	PidFile       string
+	ConsoleSocket string // path of an AF_UNIX stream socket; gets the terminal's master
+	PidfdSocket   string // path of an AF_UNIX stream socket; gets a pidfd
+	PreserveFDs   int    // descriptors 3 to 3+n-1 pass to the process
+	NoPivot       bool
+	NoNewKeyring  bool
+	SystemdCgroup bool
+	Rootless      Tristate
+	Stdio         [3]*os.File                 // what becomes descriptors 0 to 2; nil: the caller's own
+	Console       func(master *os.File) error // foreground terminal: called with the master
+	Detach        bool                        // Run returns at once: keep the exit status for later
+
+	Warn func(format string, args ...any) // warnings that the specification asks for; may be nil
+}
+
+// creation is a container in the making. undo, in reverse order, takes back
+// all that was made so far.
+type creation struct {
+	o    CreateOptions
+	c    *Container
+	spec *specs.Spec
+	raw  []byte
+	in   program.Input
+	prog *program.Program
+	plan *cgroup.Plan
+
+	pid       int
+	pidfd     int
+	consoleFD int // our end of a foreground terminal's socket; 0: none
+	pipes     pipes
+	undo      []func()
+	caller    host.Facts
+}
+
+// Create makes the container and its first process, which waits for Start
+// before it executes the program of the spec.
+func (s Store) Create(id string, o CreateOptions) (*Container, error) {
+	k, err := s.create(id, o, true)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", id, err)
+	}
+	return k.c, nil
+}
+
+// Run is Create and Start in one, without a wait between them. The returned
+// process is a child of the caller, who must Wait for it unless o.Detach.
+func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
+	k, err := s.create(id, o, false)
+	if err != nil {
+		return nil, nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	if err := k.c.runHooks("poststart", k.spec, specs.StateRunning, k.pid); err != nil && o.Warn != nil {
+		o.Warn("%v", err)
+	}
+	return k.c, &Process{Pid: k.pid, pidfd: k.pidfd}, nil
+}
+
+func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) {
+	k := &creation{o: o, c: &Container{dir: s.dir(id)}, pidfd: -1}
+	if o.Warn == nil {
+		k.o.Warn = func(string, ...any) {}
+	}
+	defer k.pipes.closeAll()
+	err := k.make(s.Root, id, wait)
+	if err != nil {
+		k.abort()
+	}
+	return k, err
+}
+
+// make goes through the steps of a start. What each made is taken back by
+// abort, in reverse order.
+func (k *creation) make(root, id string, wait bool) (err error) {
+	if err := k.load(id, wait); err != nil {
+		return err
+	}
+	if err := k.makeDir(root, wait); err != nil {
+		return err
+	}
+	if err := k.prepare(); err != nil {
+		return err
+	}
+	if k.prog, err = program.Compile(&k.in); err != nil {
+		return err
+	}
+	for _, w := range k.prog.Warnings {
+		k.o.Warn("%s", w)
+	}
+	if err := k.keepRecord(); err != nil {
+		return err
+	}
+	if err := k.launch(); err != nil {
+		return err
+	}
+	return k.handOver()
+}
+
+func (k *creation) abort() {
+	for i := len(k.undo) - 1; i >= 0; i-- {
+		k.undo[i]()
+	}
+	k.undo = nil
+}
+
+// load reads what the start depends on, and changes nothing.
+func (k *creation) load(id string, wait bool) error {
+	var err error
+	k.spec, k.raw, err = readSpec(filepath.Join(k.o.Bundle, configFile))
+	if err != nil {
+		return err
+	}
+	rootfs, err := rootfsOf(k.o.Bundle, k.spec)
+	if err != nil {
+		return err
+	}
+	k.caller = host.Probe()
+	k.in = program.Input{
+		Spec: k.spec, ID: id, Bundle: k.o.Bundle, Rootfs: rootfs, Facts: k.caller, StateDir: k.c.dir,
+		Wait: wait, NoPivot: k.o.NoPivot, NoKeyring: k.o.NoNewKeyring, PreserveFDs: k.o.PreserveFDs,
+		GateFD: -1, GateParentFD: -1, ConsoleFD: -1, ListenerFD: -1, HookStateFD: -1,
+	}
+	if k.spec.Process == nil {
+		return errors.New("invalid spec: process is missing")
+	}
+	addHome(k.spec.Process, rootfs)
+	if err := k.compileSeccomp(); err != nil {
+		return err
+	}
+	return k.planCgroup(id)
+}
+
+func (k *creation) compileSeccomp() error {
+	if k.spec.Linux == nil || k.spec.Linux.Seccomp == nil {
+		return nil
+	}
+	f, err := seccomp.Compile(k.spec.Linux.Seccomp, goarch)
+	if err != nil {
+		return err
+	}
+	for _, w := range f.Warnings {
+		k.o.Warn("%s", w)
+	}
+	k.in.Seccomp = f
+	return nil
+}
+
+func (k *creation) planCgroup(id string) error {
+	h, err := cgroup.Probe()
+	if err != nil {
+		return err
+	}
+	r := cgroup.Request{ID: id, Systemd: k.o.SystemdCgroup, Rootless: k.rootless(), Annotations: k.spec.Annotations}
+	if l := k.spec.Linux; l != nil {
+		r.CgroupsPath = l.CgroupsPath
+		res := specs.LinuxResources{}
+		if l.Resources != nil {
+			res = *l.Resources
+		}
+		if len(res.Devices) > 0 {
+			res.Devices = append(append([]specs.LinuxDeviceCgroup(nil), res.Devices...), cgroup.DefaultDeviceRules()...)
+		}
+		r.Resources = &res
+	}
+	for _, m := range k.spec.Mounts {
+		if m.Type == "cgroup" || m.Type == "cgroup2" {
+			r.All = true
+			if uid, ok := k.hostRoot(); ok && k.spec.Linux != nil && writable(m.Options) {
+				r.OwnerUID = &uid
+			}
+		}
+	}
+	k.plan, err = cgroup.NewPlan(h, r)
+	if err != nil {
+		return err
+	}
+	for _, w := range k.plan.Warnings {
+		k.o.Warn("%s", w)
+	}
+	k.in.Cgroup, k.in.CgroupMounts, k.in.CgroupV2 = k.plan, h.Mounts(), h.Mode() == cgroup.V2
+	return nil
+}
+
+func writable(options []string) bool {
+	for _, o := range options {
+		if o == "ro" {
+			return false
+		}
+	}
+	return true
+}
+
+// hostRoot is the host's number of the container's root, if it is not 0.
+func (k *creation) hostRoot() (int, bool) {
+	if k.spec.Linux == nil {
+		return 0, false
+	}
+	for _, m := range k.spec.Linux.UIDMappings {
+		if m.ContainerID == 0 {
+			return int(m.HostID), true
+		}
+	}
+	return 0, false
+}
+
+func (k *creation) rootless() bool {
+	switch k.o.Rootless {
+	case Yes:
+		return true
+	case No:
+		return false
+	}
+	return k.caller.UID != 0 || k.caller.InUserNS
+}
+
+// makeDir claims the container's name.
+func (k *creation) makeDir(root string, wait bool) error {
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	if err := os.Mkdir(k.c.dir, 0o700); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("container with id %q: %w", k.in.ID, ErrExist)
+		}
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	k.undo = append(k.undo, func() { _ = os.RemoveAll(k.c.dir) })
+	if !wait {
+		return nil
+	}
+	for _, name := range []string{program.ExecFifo, program.StartFifo} {
+		if err := unix.Mkfifo(filepath.Join(k.c.dir, name), 0o600); err != nil {
+			return fmt.Errorf("make fifo %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// keepRecord writes state.json and the copy of the spec.
+func (k *creation) keepRecord() error {
+	k.c.rec = record{
+		OCIVersion: specs.Version, ID: k.in.ID, Bundle: k.o.Bundle, Rootfs: k.in.Rootfs, UID: k.caller.UID,
+		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations,
+	}
+	if k.spec.Linux != nil {
+		for _, n := range k.spec.Linux.Namespaces {
+			k.c.rec.Namespaces = append(k.c.rec.Namespaces, string(n.Type))
+		}
+	}
+	if k.in.Wait {
+		l := &late{First: k.prog.Late}
+		for _, op := range k.prog.Ops[k.prog.Late:] {
+			l.Ops = append(l.Ops, op.What)
+		}
+		k.c.rec.Late = l
+	}
+	if err := os.WriteFile(filepath.Join(k.c.dir, configFile), k.raw, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	b, err := json.Marshal(&k.c.rec)
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(k.c.dir, recordFile), b, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// handOver tells whoever asked about the new process.
+func (k *creation) handOver() error {
+	if k.o.PidfdSocket != "" {
+		if err := sendPidfd(k.o.PidfdSocket, k.pid); err != nil {
+			return err
+		}
+	}
+	if k.in.Wait || k.o.Detach {
+		k.c.keepExitStatus(k.pid, k.caller)
+	}
+	if k.o.PidFile != "" {
+		return writePidFile(k.o.PidFile, k.pid)
+	}
+	return nil
+}
+
+// writePidFile makes the file appear with its content.
+func writePidFile(path string, pid int) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	if err := os.WriteFile(tmp, []byte(strconv.Itoa(pid)), 0o666); err != nil {
+		return fmt.Errorf("write pid file: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("write pid file: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Delete removes a stopped container: what is left of its processes, its
+// control group and its directory; then runs its poststop hooks. With force it
+// kills a container that is not stopped first.
+func (c *Container) Delete(force bool) error {
+	if err := c.delete(force); err != nil {
+		return fmt.Errorf("delete %s: %w", c.rec.ID, err)
+	}
+	return nil
+}
+
+func (c *Container) delete(force bool) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	status, p := c.status()
+	if status != specs.StateStopped {
+		if !force {
+			return fmt.Errorf("%w: it is %s", ErrNotStopped, status)
+		}
+		if err := c.stop(p); err != nil {
+			return err
+		}
+	}
+	spec, specErr := c.Spec()
+	if err := c.remove(); err != nil {
+		return err
+	}
+	if specErr != nil {
+		return specErr
+	}
+	return c.runHooks("poststop", spec, specs.StateStopped, 0)
+}
+
+// stop kills the container and waits until its first process is gone.
+func (c *Container) stop(p process) error {
+	if p.pid == 0 {
+		return nil // never came so far
+	}
+	if err := p.signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	if frozen, err := c.rec.Cgroup.Frozen(); err == nil && frozen {
+		if err := c.rec.Cgroup.Thaw(); err != nil {
+			return err
+		}
+	}
+	for wait := time.Millisecond; p.alive(); wait = min(2*wait, 100*time.Millisecond) {
+		if fd, err := unix.PidfdOpen(p.pid, 0); err == nil {
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000)
+			_ = unix.Close(fd)
+			continue
+		}
+		time.Sleep(wait) // Linux < 5.3 has no pidfds
+	}
+	return nil
+}
+
+// remove takes away what the container leaves, in the reverse order of create.
+func (c *Container) remove() error {
+	if c.rec.Cgroup.Exists() {
+		// Without a pid namespace processes may have outlived the first one.
+		if err := c.rec.Cgroup.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		if err := c.rec.Cgroup.Remove(); err != nil {
+			return err
+		}
+	}
+	_ = unix.Unmount(filepath.Join(c.dir, pidfdFile), unix.MNT_DETACH)
+	// state.json goes first: a directory without it is no container.
+	if err := os.Remove(filepath.Join(c.dir, recordFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(c.dir)
+}

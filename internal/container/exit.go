@@ -1,0 +1,117 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/host"
+)
+
+// Process is a process that was started in a container and is a child of the
+// caller.
+type Process struct {
+	Pid   int
+	pidfd int // -1 where the kernel has none
+}
+
+// Wait waits for the process's end and returns its exit code, or 128 plus the
+// number of the signal that killed it.
+func (p *Process) Wait() (status int, err error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return -1, fmt.Errorf("wait for process %d: %w", p.Pid, err)
+		}
+		break
+	}
+	p.Release()
+	return exitCode(ws), nil
+}
+
+func exitCode(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// Signal sends sig to the process.
+func (p *Process) Signal(sig unix.Signal) error {
+	err := unix.ENOSYS
+	if p.pidfd >= 0 {
+		if e := unix.PidfdSendSignal(p.pidfd, sig, nil, 0); !errors.Is(e, unix.ENOSYS) {
+			return e
+		}
+	}
+	if errors.Is(err, unix.ENOSYS) {
+		return unix.Kill(p.Pid, sig)
+	}
+	return err
+}
+
+// Release gives up waiting for the process.
+func (p *Process) Release() {
+	if p.pidfd >= 0 {
+		_ = unix.Close(p.pidfd)
+		p.pidfd = -1
+	}
+}
+
+// keepExitStatus pins the process's pidfd by a bind mount in the container's
+// directory. From Linux 6.15 on it tells the exit code even after whoever was
+// the parent has reaped the process, so no process of ours needs to wait.
+// Where that cannot be done the exit status is just not known later.
+func (c *Container) keepExitStatus(pid int, f host.Facts) {
+	if !f.ExitInfo {
+		return
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	path := filepath.Join(c.dir, pidfdFile)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return
+	}
+	if unix.Mount("/proc/self/fd/"+strconv.Itoa(fd), path, "", unix.MS_BIND, "") != nil {
+		_ = os.Remove(path)
+	}
+}
+
+// exitStatus reads the exit status of the stopped first process, if it is known.
+func (c *Container) exitStatus() *int {
+	fd, err := unix.Open(filepath.Join(c.dir, pidfdFile), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	// struct pidfd_info of linux/pidfd.h up to exit_code.
+	var info struct {
+		mask, cgroupid                                   uint64
+		pid, tgid, ppid                                  uint32
+		ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid uint32
+		exitCode                                         int32
+	}
+	const maskExit = 1 << 3
+	info.mask = maskExit
+	request := uintptr(3)<<30 | unsafe.Sizeof(info)<<16 | 0xff<<8 | 11 // PIDFD_GET_INFO
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&info))); errno != 0 {
+		return nil
+	}
+	if info.mask&maskExit == 0 {
+		return nil
+	}
+	code := exitCode(unix.WaitStatus(info.exitCode))
+	return &code
+}

@@ -1,0 +1,281 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/program"
+	"tare.dev/tare/internal/sysprog"
+)
+
+const goarch = runtime.GOARCH
+
+// pipes are the descriptors that a start uses and that are closed after it.
+type pipes struct{ fds []int }
+
+func (p *pipes) add(fd int) int {
+	p.fds = append(p.fds, fd)
+	return fd
+}
+
+func (p *pipes) close(fd int) {
+	for i, have := range p.fds {
+		if have == fd {
+			_ = unix.Close(fd)
+			p.fds = append(p.fds[:i], p.fds[i+1:]...)
+			return
+		}
+	}
+}
+
+func (p *pipes) closeAll() {
+	for _, fd := range p.fds {
+		_ = unix.Close(fd)
+	}
+	p.fds = nil
+}
+
+// pair makes a connected pair of sockets for gates or a terminal.
+func (p *pipes) pair(kind int) (parent, child int, err error) {
+	s, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("make socket pair: %w", err)
+	}
+	return p.add(s[0]), p.add(s[1]), nil
+}
+
+// connect opens a connection to a listening AF_UNIX stream socket.
+func (p *pipes) connect(what, path string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("connect to %s %s: %w", what, path, err)
+	}
+	p.add(fd)
+	// A path longer than a sun_path is reached through /proc.
+	addr := path
+	if len(path) > 100 {
+		dir, name := splitPath(path)
+		d, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, fmt.Errorf("connect to %s %s: %w", what, path, err)
+		}
+		defer unix.Close(d)
+		addr = "/proc/self/fd/" + strconv.Itoa(d) + "/" + name
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: addr}); err != nil {
+		return -1, fmt.Errorf("connect to %s %s: %w", what, path, err)
+	}
+	return fd, nil
+}
+
+func splitPath(path string) (dir, name string) {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[:i+1], path[i+1:]
+		}
+	}
+	return ".", path
+}
+
+// prepare opens what the program refers to by descriptor.
+func (k *creation) prepare() error {
+	in := &k.in
+	in.Stdio, in.ChownStdio = stdio(k.o.Stdio)
+	in.Fork = true // decided below; validation of gates needs their sockets first
+	if err := k.openConsole(); err != nil {
+		return err
+	}
+	if f := in.Seccomp; f != nil && f.Notify {
+		fd, err := k.pipes.connect("seccomp listener", f.ListenerPath)
+		if err != nil {
+			return err
+		}
+		in.ListenerFD = fd
+	}
+	if h := k.spec.Hooks; h != nil && len(h.CreateContainer)+len(h.StartContainer) > 0 {
+		fd, err := unix.MemfdCreate("hook-state", unix.MFD_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("make hook state: %w", err)
+		}
+		in.HookStateFD = k.pipes.add(fd)
+	}
+	if err := k.prepareTrees(); err != nil {
+		return err
+	}
+	in.DenySetgroups = k.denySetgroups()
+	if err := k.findRootMount(); err != nil {
+		return err
+	}
+	in.Fork = program.NeedsFork(in)
+	if !in.Fork {
+		return nil
+	}
+	parent, child, err := k.pipes.pair(unix.SOCK_SEQPACKET)
+	in.GateParentFD, in.GateFD = parent, child
+	return err
+}
+
+// openConsole finds where the terminal's master goes.
+func (k *creation) openConsole() error {
+	if k.spec.Process == nil || !k.spec.Process.Terminal {
+		return nil
+	}
+	if k.o.ConsoleSocket != "" {
+		fd, err := k.pipes.connect("console socket", k.o.ConsoleSocket)
+		k.in.ConsoleFD = fd
+		return err
+	}
+	if k.o.Console == nil {
+		return nil // Compile says what is missing
+	}
+	parent, child, err := k.pipes.pair(unix.SOCK_STREAM)
+	k.in.ConsoleFD = child
+	k.consoleFD = parent
+	return err
+}
+
+// stdio returns the descriptors that become 0 to 2, and which of them a user
+// other than root must own to open them again by /dev/stdout.
+func stdio(files [3]*os.File) (fds [3]int, chown [3]bool) {
+	for n, f := range files {
+		fds[n] = n
+		if f != nil {
+			fds[n] = int(f.Fd())
+		}
+		var st unix.Stat_t
+		if unix.Fstat(fds[n], &st) != nil {
+			continue
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFIFO, unix.S_IFSOCK:
+			chown[n] = true
+		case unix.S_IFCHR:
+			chown[n] = unix.Major(st.Rdev) >= 136 && unix.Major(st.Rdev) <= 143 // pts
+		}
+	}
+	return fds, chown
+}
+
+// launch runs the program and sees the process through its gates.
+func (k *creation) launch() error {
+	mem, err := load(k.prog.List, k.in.Fork && k.in.Facts.UID != 0)
+	if err != nil {
+		return err
+	}
+	defer mem.Free()
+	if !k.in.Facts.CloseRange {
+		if err := markDescriptors(k.o.PreserveFDs); err != nil {
+			return err
+		}
+	}
+	k.undo = append(k.undo, func() {
+		if k.plan.Group.Exists() {
+			_ = k.plan.Group.Remove()
+		}
+	})
+	err = mem.Run()
+	if k.pid = int(mem.Word(k.prog.Pid)); k.pid > 0 {
+		k.undo = append(k.undo, func() { kill(k.pid) })
+	}
+	if err != nil {
+		return err
+	}
+	if k.in.Facts.Pidfd {
+		k.pidfd = int(uint32(mem.Word(k.prog.Pidfd)))
+	}
+	if !k.in.Fork {
+		return nil
+	}
+	k.pipes.close(k.in.GateFD)
+	if err := k.serveGates(mem); err != nil {
+		return err
+	}
+	return k.takeConsole()
+}
+
+// load puts a program into memory. The caller is made undumpable first, so
+// that nothing inside the container can trace a child that still shares its
+// memory; except that in a user namespace without the host's root the child's
+// files in /proc must stay ours until the id maps are written.
+func load(l *sysprog.List, dumpable bool) (*sysprog.Memory, error) {
+	if !dumpable {
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			return nil, fmt.Errorf("make undumpable: %w", err)
+		}
+	}
+	return sysprog.Load(l)
+}
+
+// serveGates answers the child until it has executed its program, or, if it
+// waits for Start, until it is ready.
+func (k *creation) serveGates(mem *sysprog.Memory) error {
+	var b [1]byte
+	for {
+		n, err := unix.Read(k.in.GateParentFD, b[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait for the process: %w", err)
+		}
+		if n == 0 { // executed, or dead
+			return mem.Failure()
+		}
+		if err := k.serve(program.Gate(b[0]), mem); err != nil {
+			return err
+		}
+		if _, err := unix.Write(k.in.GateParentFD, b[:]); err != nil {
+			return fmt.Errorf("answer the process: %w", errors.Join(mem.Failure(), err))
+		}
+		if program.Gate(b[0]) == program.GateReady && k.in.Wait {
+			return nil
+		}
+	}
+}
+
+// takeConsole hands a foreground terminal's master to the caller.
+func (k *creation) takeConsole() error {
+	if k.consoleFD == 0 {
+		return nil
+	}
+	master, err := receiveFD(k.consoleFD)
+	if err != nil {
+		return fmt.Errorf("receive terminal: %w", err)
+	}
+	return k.o.Console(master)
+}
+
+// markDescriptors sets close-on-exec on all descriptors above those that are
+// passed on. It stands in for close_range(2) on Linux < 5.11.
+func markDescriptors(preserve int) error {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list descriptors: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("list descriptors: %w", err)
+	}
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil && fd >= 3+preserve {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// kill ends a child of ours and reaps it.
+func kill(pid int) {
+	_ = unix.Kill(pid, unix.SIGKILL)
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}

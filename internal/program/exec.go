@@ -1,0 +1,164 @@
+package program
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cgroup"
+	"tare.dev/tare/internal/host"
+	"tare.dev/tare/internal/seccomp"
+	"tare.dev/tare/internal/sysprog"
+)
+
+// ExecInput is all that starting a process in a running container depends on.
+type ExecInput struct {
+	Process *specs.Process
+	Linux   *specs.Linux // of the container's spec: personality, memory policy
+	Facts   host.Facts
+	Seccomp *seccomp.Filter
+
+	Join cgroup.Join // where in the container's control groups
+
+	// InitFD is a pidfd of the container's first process, -1 on old kernels;
+	// then NamespaceFDs are its namespaces by their clone flag.
+	InitFD       int
+	Namespaces   uintptr // clone flags of those that are not the caller's
+	NamespaceFDs map[uintptr]int
+
+	User          bool // the container has a user namespace of its own
+	DenySetgroups bool
+	PreserveFDs   int
+	Stdio         [3]int
+	ChownStdio    [3]bool
+	Fork          bool
+	GateFD        int
+	GateParentFD  int
+	ConsoleFD     int
+	ListenerFD    int
+}
+
+// CompileExec turns in into a program that starts the process.
+//
+// The first child joins the namespaces; since a pid namespace is only joined
+// by children, it then makes the process as its sibling and ends.
+func CompileExec(in *ExecInput) (*Program, error) {
+	if err := ValidateProcess(in.Process); err != nil {
+		return nil, err
+	}
+	linux := &specs.Linux{}
+	if in.Linux != nil {
+		linux.Personality, linux.MemoryPolicy = in.Linux.Personality, in.Linux.MemoryPolicy
+	}
+	spec := &specs.Spec{Process: in.Process, Linux: linux}
+	c := &compiler{
+		Program: &Program{List: &sysprog.List{}}, spec: spec, linux: linux, facts: in.Facts, hows: map[howKey]*sysprog.Buf{},
+		in: &Input{
+			Spec: spec, Facts: in.Facts, Seccomp: in.Seccomp, Fork: in.Fork, PreserveFDs: in.PreserveFDs, Stdio: in.Stdio,
+			ChownStdio: in.ChownStdio, GateFD: in.GateFD, GateParentFD: in.GateParentFD, ConsoleFD: in.ConsoleFD,
+			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups,
+		},
+	}
+	c.died = c.Label("child failed")
+	if err := c.execParent(in); err != nil {
+		return nil, err
+	}
+	c.Here(c.died)
+	c.Fail = nil
+	c.Do("", "exit_group", sysprog.Int(1))
+	return c.Program, nil
+}
+
+func (c *compiler) execParent(in *ExecInput) error {
+	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
+	old := c.Buf(make([]byte, 8))
+	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
+	failed, second := c.Label("parent failed"), c.Label("second child")
+	cgroupFD := c.execCgroup(in)
+	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
+	c.Fail = failed
+	first := c.joinFirst()
+	c.execJoin(in)
+	c.clone(unix.CLONE_PARENT, cgroupFD, second)
+	c.Do("", "exit_group", sysprog.Int(0))
+	c.Here(c.afterFirst)
+	c.Fail = failed
+	c.waitFor(first)
+	c.Fail = nil
+	c.Here(failed)
+	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
+	c.Do("", sysprog.Done)
+	c.Here(second)
+	c.Fail = c.died
+	c.childBegin()
+	if in.User {
+		c.becomeRoot()
+	}
+	c.session()
+	if err := c.procSettingsExec(); err != nil {
+		return err
+	}
+	if c.in.terminal() {
+		c.root = c.Slot("root")
+		c.openPath("open /", "/", unix.O_PATH|unix.O_DIRECTORY).To(c.root)
+		c.openTerminal()
+	}
+	return c.process()
+}
+
+// execCgroup opens the v2 directory that the process is born in.
+func (c *compiler) execCgroup(in *ExecInput) *sysprog.Slot {
+	if in.Join.Dir == "" || !c.facts.IntoCgroup {
+		return nil
+	}
+	fd := c.Slot("cgroup")
+	c.cgroupOp = c.openPath("open cgroup "+in.Join.Dir, in.Join.Dir, unix.O_RDONLY|unix.O_DIRECTORY).To(fd)
+	return fd
+}
+
+// execJoin emits, in the first child, the control groups (which need the
+// host's files) and the namespaces. What is set through the caller's /proc is
+// set here too; a clone inherits it.
+func (c *compiler) execJoin(in *ExecInput) {
+	for _, tasks := range in.Join.Tasks {
+		c.writeFile("join cgroup "+tasks, tasks, "0", false)
+	}
+	if in.Join.Dir != "" && !c.facts.IntoCgroup {
+		c.writeFile("join cgroup "+in.Join.Dir, in.Join.Dir+"/cgroup.procs", "0", false)
+	}
+	if a := c.proc().ExecCPUAffinity; a != nil {
+		c.affinity("set initial CPU affinity", a.Initial)
+	}
+	if in.Namespaces == 0 {
+		return
+	}
+	if in.InitFD >= 0 && c.facts.PidfdSetns {
+		c.Do("join the container's namespaces", "setns", sysprog.Int(in.InitFD), sysprog.Int(in.Namespaces))
+		return
+	}
+	for _, n := range namespaces {
+		if fd, ok := in.NamespaceFDs[n.flag]; ok && in.Namespaces&n.flag != 0 {
+			c.Do("join the container's "+string(n.kind)+" namespace", "setns", sysprog.Int(fd), sysprog.Int(n.flag))
+		}
+	}
+}
+
+func (c *compiler) affinity(what, list string) {
+	mask, err := cpuMask(list)
+	if err != nil || len(mask) == 0 {
+		return // ExecAffinity has reported it
+	}
+	c.Do(what, "sched_setaffinity", sysprog.Int(0), sysprog.Int(len(mask)), sysprog.Ptr(c.Buf(mask), 0))
+}
+
+// procSettingsExec emits what of procSettings a second process needs. Its
+// /proc is the container's by now: the labels are written only if it is a
+// real procfs.
+func (c *compiler) procSettingsExec() error {
+	if a := c.proc().ExecCPUAffinity; a != nil {
+		if _, err := cpuMask(a.Initial + "," + a.Final); err != nil {
+			return specErr("process.execCPUAffinity: %v", err)
+		}
+		c.affinity("set CPU affinity", a.Final)
+	}
+	return nil
+}

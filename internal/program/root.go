@@ -1,0 +1,191 @@
+package program
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/sysprog"
+)
+
+// rootPropagation is linux.rootfsPropagation as flags of mount(2).
+func (c *compiler) rootPropagation() uintptr {
+	for _, o := range propagationOptions {
+		if o.name == c.linux.RootfsPropagation {
+			return o.flag
+		}
+	}
+	return 0
+}
+
+// prepareRoot separates the mount namespace from the host's and attaches the
+// root filesystem in it.
+//
+// With the mount API the new root is put on top of the old "/": absolute paths
+// still start below it, in the host's tree, until leaveRoot or enterRoot
+// pivots, and no path to the rootfs needs to be walked again.
+func (c *compiler) prepareRoot() {
+	flag := c.rootPropagation()
+	switch {
+	case flag == 0 || flag&unix.MS_UNBINDABLE != 0:
+		flag = unix.MS_SLAVE | unix.MS_REC
+	default:
+		flag |= unix.MS_REC
+	}
+	c.Do("set propagation of /", "mount", sysprog.Int(0), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(flag), sysprog.Int(0)).
+		Note("mounts")
+	if flag&unix.MS_SHARED != 0 {
+		// pivot_root(2) refuses a new root on a shared mount.
+		where := "/"
+		if !c.facts.MountAPI {
+			where = c.in.RootfsMount
+		}
+		c.Do("make "+where+" private", "mount", sysprog.Int(0), sysprog.Str(where), sysprog.Int(0), sysprog.Int(unix.MS_PRIVATE), sysprog.Int(0))
+	}
+	if !c.facts.MountAPI {
+		c.root = c.Slot("root")
+		c.Do("bind rootfs "+c.in.Rootfs, "mount", sysprog.Str(c.in.Rootfs), sysprog.Str(c.in.Rootfs), sysprog.Int(0),
+			sysprog.Int(unix.MS_BIND|unix.MS_REC), sysprog.Int(0))
+		c.openPath("open rootfs "+c.in.Rootfs, c.in.Rootfs, unix.O_PATH|unix.O_DIRECTORY).To(c.root)
+		return
+	}
+	if c.root == nil { // else the parent has opened it
+		c.openRoot()
+	}
+	c.Do("attach rootfs", "move_mount", sysprog.Val(c.root), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str("/"),
+		sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+func (c *compiler) openRoot() {
+	c.root = c.Slot("root")
+	c.Do("open rootfs "+c.in.Rootfs, "open_tree", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.Rootfs),
+		sysprog.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).To(c.root)
+}
+
+// enterRoot makes the new root the process's root. From here on no absolute
+// path, and no link in an image, leads to the host.
+//
+// Kernels without the mount API need the host's tree for mount sources: they
+// chroot for now, with the working directory left outside for relative paths,
+// and pivot in leaveRoot.
+func (c *compiler) enterRoot() {
+	if !c.facts.MountAPI {
+		c.hostRoot = c.Slot("host root")
+		c.openPath("open /", "/", unix.O_PATH|unix.O_DIRECTORY).To(c.hostRoot)
+		c.Do("enter rootfs", "fchdir", sysprog.Val(c.root))
+		c.Do("enter rootfs", "chroot", sysprog.Str("."))
+		c.Do("leave working directory outside", "fchdir", sysprog.Val(c.hostRoot))
+		return
+	}
+	c.pivot()
+}
+
+// leaveRoot finishes what enterRoot began and sets the root mount's own
+// attributes.
+func (c *compiler) leaveRoot() {
+	if !c.facts.MountAPI {
+		c.Do("go to host root", "fchdir", sysprog.Val(c.hostRoot))
+		c.Do("go to host root", "chroot", sysprog.Str("."))
+		c.pivot()
+	}
+	if flag := c.rootPropagation(); flag != 0 {
+		c.Do("set propagation of the root", "mount", sysprog.Int(0), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(flag), sysprog.Int(0))
+	}
+	if c.spec.Root != nil && c.spec.Root.Readonly {
+		if c.facts.MountSetattr {
+			c.setattr("make rootfs read-only", sysprog.Val(c.root), 0, attr{set: unix.MOUNT_ATTR_RDONLY})
+		} else {
+			c.Do("make rootfs read-only", "mount", sysprog.Int(0), sysprog.Str("/"), sysprog.Int(0),
+				sysprog.Int(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY), sysprog.Int(0))
+		}
+	}
+}
+
+func (c *compiler) pivot() {
+	c.Do("enter rootfs", "fchdir", sysprog.Val(c.root)).Note("root")
+	if c.in.NoPivot {
+		c.Do("move rootfs to /", "mount", sysprog.Str("."), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(unix.MS_MOVE), sysprog.Int(0))
+		c.Do("enter rootfs", "chroot", sysprog.Str("."))
+	} else {
+		c.Do("pivot to rootfs", "pivot_root", sysprog.Str("."), sysprog.Str("."))
+		if c.rootPropagation()&unix.MS_SHARED != 0 {
+			// Or the unmount below would reach the host's tree.
+			c.Do("separate old root", "mount", sysprog.Int(0), sysprog.Str("."), sysprog.Int(0), sysprog.Int(unix.MS_SLAVE|unix.MS_REC), sysprog.Int(0))
+		}
+		c.Do("detach old root", "umount2", sysprog.Str("."), sysprog.Int(unix.MNT_DETACH))
+	}
+	c.Do("go to /", "chdir", sysprog.Str("/"))
+}
+
+// chrootOnly enters the rootfs of a container that has no mount namespace.
+func (c *compiler) chrootOnly() {
+	c.root = c.Slot("root")
+	c.openPath("open rootfs "+c.in.Rootfs, c.in.Rootfs, unix.O_PATH|unix.O_DIRECTORY).To(c.root)
+	c.Do("enter rootfs", "fchdir", sysprog.Val(c.root))
+	c.Do("enter rootfs", "chroot", sysprog.Str("."))
+	c.Do("go to /", "chdir", sysprog.Str("/"))
+}
+
+// openPath opens a path in the process's current view.
+func (c *compiler) openPath(what, path string, flags int) *sysprog.Op {
+	return c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(flags|unix.O_CLOEXEC), sysprog.Int(0))
+}
+
+type howKey struct {
+	flags, resolve int
+}
+
+// open opens a path of the container's tree, which an image controls: links
+// are resolved inside the new root and magic links of /proc are refused.
+// On kernels without openat2 the process's root is the new root already.
+func (c *compiler) open(what, path string, flags int, resolve uint64) *sysprog.Op {
+	if !c.facts.Openat2 {
+		if resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
+			flags |= unix.O_NOFOLLOW
+		}
+		return c.openPath(what, path, flags)
+	}
+	resolve |= unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	key := howKey{flags, int(resolve)}
+	how := c.hows[key]
+	if how == nil {
+		how = c.Buf(make([]byte, unix.SizeofOpenHow))
+		binary.NativeEndian.PutUint64(how.Data[0:], uint64(flags|unix.O_CLOEXEC))
+		binary.NativeEndian.PutUint64(how.Data[16:], resolve)
+		c.hows[key] = how
+	}
+	return c.Do(what, "openat2", sysprog.Val(c.root), sysprog.Str(path), sysprog.Ptr(how, 0), sysprog.Int(len(how.Data)))
+}
+
+// makeDirs emits the making of all missing directories of path, which is
+// clean, and stores a descriptor of the last one in the slot it returns.
+func (c *compiler) makeDirs(what, path string) *sysprog.Slot {
+	at := c.root
+	if path == "/" {
+		return at
+	}
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		name := path[strings.LastIndexByte(path[:i], '/')+1 : i]
+		// Whatever keeps it from being made, the open tells whether it is there.
+		c.Do(what, "mkdirat", sysprog.Val(at), sysprog.Str(name), sysprog.Int(0o755)).OK(sysprog.AnyErrno)
+		dir := c.Slot("dir")
+		c.open(what, path[:i], unix.O_PATH|unix.O_DIRECTORY, 0).To(dir)
+		if at != c.root {
+			c.Do("", "close", sysprog.Val(at))
+		}
+		at = dir
+	}
+	return at
+}
+
+func split(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	if i == 0 {
+		return "/", path[1:]
+	}
+	return path[:i], path[i+1:]
+}

@@ -1,0 +1,323 @@
+package program
+
+import (
+	"encoding/binary"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cgroup"
+	"tare.dev/tare/internal/sysprog"
+)
+
+// namespace flags of clone(2), in the order they are joined.
+var namespaces = [...]struct {
+	kind specs.LinuxNamespaceType
+	flag uintptr
+}{
+	{specs.UserNamespace, unix.CLONE_NEWUSER},
+	{specs.PIDNamespace, unix.CLONE_NEWPID},
+	{specs.IPCNamespace, unix.CLONE_NEWIPC},
+	{specs.UTSNamespace, unix.CLONE_NEWUTS},
+	{specs.NetworkNamespace, unix.CLONE_NEWNET},
+	{specs.CgroupNamespace, unix.CLONE_NEWCGROUP},
+	{specs.TimeNamespace, unix.CLONE_NEWTIME},
+	{specs.MountNamespace, unix.CLONE_NEWNS},
+}
+
+// Namespaces lists the namespace types that a spec may name.
+func Namespaces() []string {
+	var s []string
+	for _, n := range namespaces {
+		s = append(s, string(n.kind))
+	}
+	return s
+}
+
+// parent emits what the calling thread does: control groups, then the clone.
+// Signals are blocked around it, or a handler could run in the child on the
+// parent's goroutine.
+func (c *compiler) parent() {
+	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
+	old := c.Buf(make([]byte, 8))
+	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
+	restore := c.Label("parent failed")
+
+	var cgroupFD *sysprog.Slot
+	if p := c.in.Cgroup; p != nil && p.Unit == nil {
+		c.steps(p.Steps)
+		cgroupFD = c.cgroupDir(p)
+	}
+	c.openNamespaces()
+	if c.parentOpensSources() {
+		c.openSources()
+	}
+	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
+	c.Fail = restore
+
+	child := c.Label("child")
+	var flags uintptr
+	for _, n := range namespaces[:2] { // the others are made by unshare, after the cgroup is joined
+		if c.in.newNS(n.kind) {
+			flags |= n.flag
+		}
+	}
+	var first *sysprog.Slot
+	if c.in.joins(specs.PIDNamespace) || c.in.joins(specs.UserNamespace) {
+		first = c.joinFirst()
+		flags |= unix.CLONE_PARENT
+	}
+	c.clone(flags, cgroupFD, child)
+	if first != nil {
+		c.Do("", "exit_group", sysprog.Int(0))
+		c.Here(c.afterFirst)
+		c.waitFor(first)
+	}
+	c.Fail = nil
+	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
+	c.Do("", sysprog.Done)
+	c.Here(restore)
+	c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
+	c.Do("", sysprog.Done)
+	c.Here(child)
+	c.Fail = c.died
+}
+
+// joinFirst emits a first child that joins the pid and user namespaces and
+// then makes the container's process as its sibling: setns(2) into a pid
+// namespace works only for children.
+func (c *compiler) joinFirst() *sysprog.Slot {
+	pid := c.Slot("first pid")
+	in := c.Label("first child")
+	c.afterFirst = c.Label("after first child")
+	flags := uintptr(unix.SIGCHLD)
+	if !c.in.Fork {
+		flags |= unix.CLONE_VM | unix.CLONE_VFORK
+	}
+	c.Do("start a process", "clone", sysprog.Int(flags)).To(pid).IfZero(in).Next(c.afterFirst)
+	c.Here(in)
+	c.Fail = c.died
+	for _, n := range namespaces[:2] {
+		if c.in.joins(n.kind) {
+			c.setns(n.kind, n.flag)
+		}
+	}
+	return pid
+}
+
+// cloneArgs is struct clone_args of clone3(2), in 64-bit words.
+const (
+	argFlags, argPidfd, argSignal, argCgroup = 0, 1, 4, 10
+	cloneArgsSize                            = 11 * 8
+)
+
+// clone emits the clone of the container's process.
+func (c *compiler) clone(flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.Label) {
+	if !c.in.Fork {
+		flags |= unix.CLONE_VM | unix.CLONE_VFORK
+	}
+	if c.facts.Pidfd {
+		flags |= unix.CLONE_PIDFD
+	}
+	if !c.facts.Clone3 {
+		c.Do("start the process", "clone", sysprog.Int(flags|uintptr(unix.SIGCHLD)), sysprog.Int(0), sysprog.At(c.Pidfd)).
+			To(c.Pid).IfZero(child)
+		return
+	}
+	if c.facts.ClearSighand {
+		flags |= unix.CLONE_CLEAR_SIGHAND
+	}
+	args := make([]byte, cloneArgsSize)
+	if cgroupFD != nil && c.facts.IntoCgroup {
+		binary.NativeEndian.PutUint64(args[argFlags*8:], uint64(flags)|unix.CLONE_INTO_CGROUP)
+	} else {
+		binary.NativeEndian.PutUint64(args[argFlags*8:], uint64(flags))
+	}
+	binary.NativeEndian.PutUint64(args[argSignal*8:], uint64(unix.SIGCHLD))
+	b := c.Buf(args)
+	b.SetPtr(argPidfd*8, sysprog.At(c.Pidfd))
+	if cgroupFD != nil && c.facts.IntoCgroup {
+		c.cgroupOp.To(c.SlotIn("cgroup fd", b, argCgroup*8))
+	}
+	c.Do("start the process", "clone3", sysprog.Ptr(b, 0), sysprog.Int(cloneArgsSize)).To(c.Pid).IfZero(child)
+}
+
+// waitFor reaps the first child; the second one is then there, or has failed.
+func (c *compiler) waitFor(pid *sysprog.Slot) {
+	again := c.Label("reap first child")
+	c.Here(again)
+	c.Do("wait for the first child", "wait4", sysprog.Val(pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).On(unix.EINTR, again)
+}
+
+// steps emits the making of control groups.
+func (c *compiler) steps(steps []cgroup.Step) {
+	for _, s := range steps {
+		switch s.Kind {
+		case cgroup.Mkdir:
+			op := c.Do("make cgroup", "mkdirat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(s.Path), sysprog.Int(0o755))
+			if s.Optional {
+				op.OK(sysprog.AnyErrno)
+			} else if !s.MustBeNew {
+				op.OK(unix.EEXIST)
+			}
+		case cgroup.Write:
+			c.writeFile("set "+s.Path+" to "+s.Value, s.Path, s.Value, s.Optional)
+		}
+	}
+}
+
+// writeFile emits open, write, close of a file that exists.
+func (c *compiler) writeFile(what, path, value string, optional bool) {
+	fd := c.Slot("fd")
+	done := c.Label("written " + path)
+	open := c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd)
+	write := c.Do(what, "write", sysprog.Val(fd), sysprog.Str(value), sysprog.Int(len(value)))
+	if optional {
+		open.On(sysprog.AnyErrno, done)
+		write.OK(sysprog.AnyErrno)
+	}
+	c.Do("", "close", sysprog.Val(fd))
+	c.Here(done)
+}
+
+// cgroupDir emits the open of the v2 directory that the child is born in, and
+// the device program on it.
+func (c *compiler) cgroupDir(p *cgroup.Plan) *sysprog.Slot {
+	if p.Dir == "" {
+		return nil
+	}
+	fd := c.Slot("cgroup")
+	open := func() *sysprog.Op {
+		return c.Do("open cgroup "+p.Dir, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(p.Dir),
+			sysprog.Int(unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC))
+	}
+	open().To(fd)
+	if p.Devices != nil {
+		c.deviceProgram(p, fd)
+	}
+	if c.facts.IntoCgroup {
+		c.cgroupOp = open() // a second descriptor, stored straight into clone_args
+	}
+	return fd
+}
+
+// deviceProgram emits the load and attachment of the eBPF device filter.
+func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
+	const bpfProgLoad, bpfProgAttach, attrSize = 5, 8, 128
+	const typeCgroupDevice, attachCgroupDevice, allowMulti = 15, 6, 2
+	load := c.Buf(make([]byte, attrSize))
+	binary.NativeEndian.PutUint32(load.Data[0:], typeCgroupDevice)
+	binary.NativeEndian.PutUint32(load.Data[4:], uint32(len(p.Devices)/8))
+	load.SetPtr(8, sysprog.Ptr(c.Buf(p.Devices), 0))
+	load.SetPtr(16, sysprog.Str("GPL"))
+	prog := c.Slot("device program")
+	c.Do("load the device filter", "bpf", sysprog.Int(bpfProgLoad), sysprog.Ptr(load, 0), sysprog.Int(attrSize)).To(prog)
+
+	// struct: target_fd, attach_bpf_fd, attach_type, attach_flags (u32 each).
+	attach := c.Buf(make([]byte, attrSize))
+	c.Do("", sysprog.Set, sysprog.Val(dir)).To(c.SlotIn("", attach, 0))
+	// Storing a word at 4 also clears what follows on 64-bit CPUs, so the
+	// type and flags are stored after it.
+	c.Do("", sysprog.Set, sysprog.Val(prog)).To(c.SlotIn("", attach, 4))
+	if sysprog.WordSize == 8 {
+		c.Do("", sysprog.Set, sysprog.Int(uint64(attachCgroupDevice|allowMulti<<32))).To(c.SlotIn("", attach, 8))
+	} else {
+		c.Do("", sysprog.Set, sysprog.Int(attachCgroupDevice)).To(c.SlotIn("", attach, 8))
+		c.Do("", sysprog.Set, sysprog.Int(allowMulti)).To(c.SlotIn("", attach, 12))
+	}
+	c.Do("attach the device filter to "+p.Dir, "bpf", sysprog.Int(bpfProgAttach), sysprog.Ptr(attach, 0), sysprog.Int(attrSize))
+	c.Do("", "close", sysprog.Val(prog))
+}
+
+// childBegin drops what the child has inherited and must not keep.
+func (c *compiler) childBegin() {
+	if c.in.Fork && c.in.GateParentFD >= 0 {
+		// Else the child would not notice the parent's death at a gate.
+		c.Do("close the parent's end of the gate", "close", sysprog.Int(c.in.GateParentFD))
+	}
+	if c.facts.ClearSighand {
+		return
+	}
+	dfl := c.Buf(make([]byte, 32))
+	for sig := 1; sig <= 64; sig++ {
+		if unix.Signal(sig) != unix.SIGKILL && unix.Signal(sig) != unix.SIGSTOP {
+			c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
+		}
+	}
+}
+
+// joinCgroups emits the child's own move into v1 hierarchies. Writing 0 to
+// `tasks` moves only the calling thread and so skips the lock, and the grace
+// period, that a write to cgroup.procs waits for.
+func (c *compiler) joinCgroups() {
+	p := c.in.Cgroup
+	if p == nil || p.Unit != nil {
+		return
+	}
+	for i, tasks := range p.Tasks {
+		fd := c.Slot("tasks")
+		c.Do("open cgroup "+tasks, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(tasks), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd)
+		if i == len(p.Tasks)-1 && c.facts.CgroupNS {
+			// Joined last, so that what the kernel allocates for namespaces
+			// is not charged to a small memory limit.
+			c.late = append(c.late, fd)
+			continue
+		}
+		c.Do("join cgroup "+tasks, "write", sysprog.Val(fd), sysprog.Str("0"), sysprog.Int(1))
+		c.Do("", "close", sysprog.Val(fd))
+	}
+	for _, s := range p.Late {
+		fd := c.Slot("limit")
+		c.Do("open "+s.Path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(s.Path), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd)
+		c.lateLimits = append(c.lateLimits, lateLimit{fd, s})
+	}
+	if p.Dir != "" && !(c.facts.IntoCgroup && c.facts.Clone3) {
+		c.writeFile("join cgroup "+p.Dir, p.Dir+"/cgroup.procs", "0", false)
+	}
+}
+
+// recordProcess leaves the child's line of /proc/PID/stat, as the host's /proc
+// shows it, in the state directory: its pid and start time.
+func (c *compiler) recordProcess() {
+	if c.in.StateDir == "" {
+		return
+	}
+	fd, out, n := c.Slot("stat"), c.Slot("process file"), c.Slot("length")
+	buf := c.Buf(make([]byte, 512))
+	path := c.in.StateDir + "/" + ProcessFile
+	c.Do("read /proc/self/stat", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/self/stat"), sysprog.Int(unix.O_RDONLY|unix.O_CLOEXEC)).To(fd)
+	c.Do("read /proc/self/stat", "read", sysprog.Val(fd), sysprog.Ptr(buf, 0), sysprog.Int(len(buf.Data))).To(n)
+	c.Do("", "close", sysprog.Val(fd))
+	c.Do("write "+path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path),
+		sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC), sysprog.Int(0o600)).To(out)
+	c.Do("write "+path, "write", sysprog.Val(out), sysprog.Ptr(buf, 0), sysprog.Val(n))
+	c.Do("", "close", sysprog.Val(out))
+}
+
+func (c *compiler) openFifos() {
+	if !c.in.Wait {
+		return
+	}
+	open := func(name string) *sysprog.Slot {
+		fd := c.Slot(name)
+		path := c.in.StateDir + "/" + name
+		// Read and write: the open does not block, and the read later waits
+		// for a byte instead of seeing the end of the file.
+		c.Do("open "+path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_RDWR|unix.O_CLOEXEC)).To(fd)
+		return fd
+	}
+	c.execFD, c.startFD = open(ExecFifo), open(StartFifo)
+}
+
+// lateLimit is a limit whose file the child opens while it sees the host's
+// tree and writes when it is set up.
+type lateLimit struct {
+	fd   *sysprog.Slot
+	step cgroup.Step
+}
+
+func (c *compiler) setLateLimits() {
+	for _, l := range c.lateLimits {
+		c.Do("set "+l.step.Path+" to "+l.step.Value, "write", sysprog.Val(l.fd), sysprog.Str(l.step.Value), sysprog.Int(len(l.step.Value)))
+	}
+}
