@@ -1,14 +1,14 @@
-// Command tare is the program on the device: one file that is all of Tare there.
-//
-// Called by a link named runc, crun or tare-runtime it is the OCI runtime alone,
-// for programs that expect one.
-package main
-
 // The Go runtime would read the control group's files at each start, to find out
 // how many CPUs there are for it. We start processes and are gone.
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
+
+// Command tare is the program on the device: one file that is all of Tare there.
+//
+// Called by a link named runc, crun or tare-runtime it is the OCI runtime alone,
+// for programs that expect one.
+package main
 
 import (
 	"fmt"

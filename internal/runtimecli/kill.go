@@ -34,10 +34,14 @@ func killCommand(s *session) cli.Command {
 				return err
 			}
 			err = h.Signal(sig, all)
-			if all && errors.Is(err, container.ErrNotRunning) {
+			switch {
+			case !errors.Is(err, container.ErrNotRunning):
+				return err
+			case all:
 				return nil
 			}
-			return err
+			// containerd looks for these very words to see that there is nothing left to kill.
+			return fmt.Errorf("kill %s: container not running", c.Args[0])
 		},
 	}
 }

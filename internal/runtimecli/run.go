@@ -56,6 +56,7 @@ func (r *runner) run(s *session, st store, c *cli.Call) error {
 		return err
 	}
 	if r.detach {
+		o.Detach = true
 		_, _, err := st.Run(id, o)
 		return err
 	}
