@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -84,7 +83,13 @@ func (c *Container) keepExitStatus(pid int, f host.Facts) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return
 	}
-	if unix.Mount("/proc/self/fd/"+strconv.Itoa(fd), path, "", unix.MS_BIND, "") != nil {
+	// open_tree(2) takes a pidfd where mount(2) does not.
+	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err == nil {
+		err = unix.MoveMount(tree, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		_ = unix.Close(tree)
+	}
+	if err != nil {
 		_ = os.Remove(path)
 	}
 }

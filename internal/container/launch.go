@@ -173,11 +173,13 @@ func (k *creation) launch() error {
 			return err
 		}
 	}
-	k.undo = append(k.undo, func() {
-		if k.plan.Group.Exists() {
-			_ = k.plan.Group.Remove()
-		}
-	})
+	if k.plan != nil { // an exec has none of its own
+		k.undo = append(k.undo, func() {
+			if k.plan.Group.Exists() {
+				_ = k.plan.Group.Remove()
+			}
+		})
+	}
 	err = mem.Run()
 	if k.pid = int(mem.Word(k.prog.Pid)); k.pid > 0 {
 		k.undo = append(k.undo, func() { kill(k.pid) })

@@ -241,7 +241,7 @@ func (c *compiler) findExecutable() *sysprog.Slot {
 		check(arg)
 		denied := c.Label("not executable")
 		c.Do("", sysprog.Compare, sysprog.At(why), sysprog.Ptr(c.Buf(make([]byte, sysprog.WordSize)), 0), sysprog.Int(sysprog.WordSize)).On(unix.EINVAL, denied)
-		c.Do(quoted+": stat "+arg, "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(arg), sysprog.Int(0))
+		c.Do(quoted+": stat "+arg, "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(arg), sysprog.Int(0)).Plain = true
 		c.Here(denied)
 		c.Do(quoted, sysprog.Raise, sysprog.Int(unix.EACCES))
 		c.Here(found)

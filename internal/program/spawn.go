@@ -133,7 +133,9 @@ func (c *compiler) clone(flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.L
 	} else {
 		binary.NativeEndian.PutUint64(args[argFlags*8:], uint64(flags))
 	}
-	binary.NativeEndian.PutUint64(args[argSignal*8:], uint64(unix.SIGCHLD))
+	if flags&unix.CLONE_PARENT == 0 { // else it is the caller's own, and clone3 wants 0
+		binary.NativeEndian.PutUint64(args[argSignal*8:], uint64(unix.SIGCHLD))
+	}
 	b := c.Buf(args)
 	b.SetPtr(argPidfd*8, sysprog.At(c.Pidfd))
 	if cgroupFD != nil && c.facts.IntoCgroup {

@@ -105,7 +105,7 @@ func (f *Failure) Error() string {
 		return f.Op.text() + ": " + f.Errno.Error()
 	case f.Op.Call == Raise && f.Op.Args[0].kind == argInt && f.Op.Args[0].n == 0:
 		return f.Op.What
-	case f.Op.Call == Raise || f.Op.Call == "execve":
+	case f.Op.Plain || f.Op.Call == Raise || f.Op.Call == "execve":
 		return f.Op.What + ": " + f.Errno.Error()
 	}
 	return f.Op.What + ": " + f.Op.text() + ": " + f.Errno.Error()

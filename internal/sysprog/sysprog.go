@@ -39,7 +39,8 @@ type Op struct {
 	Then *Label // go on here after success
 	Fail *Label // go on here after recording a failure; nil: leave the loop
 
-	What string // for people: "mount tmpfs on /dev/shm"
+	What  string // for people: "mount tmpfs on /dev/shm"
+	Plain bool   // What and the errno say all: leave the call out of the message
 	Mark string // comment in the text form, above the op
 }
 
