@@ -1,5 +1,6 @@
-// The Go runtime would read the control group's files at each start, to find out
-// how many CPUs there are for it. We start processes and are gone.
+// The Go runtime would keep files of its control group open, to follow the number
+// of CPUs it may use. We live too short for that, and descriptor 3 has to be what
+// our caller gave us or nothing (--preserve-fds).
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
