@@ -330,3 +330,5 @@ func TestDeviceProgramSize(t *testing.T) {
 		t.Error("a program that no kernel takes was made")
 	}
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 3)) }

@@ -26,14 +26,15 @@ func (g Group) Remove() error {
 		defer cancel()
 		failed = append(failed, stopUnit(ctx, g.Unit, g.UserUnit))
 	}
+	end := time.Now().Add(removeTime)
 	for _, dir := range g.dirs() {
-		failed = append(failed, removeTree(dir))
+		failed = append(failed, removeTree(dir, end))
 	}
 	return errors.Join(failed...)
 }
 
-// removeTree removes dir and the groups below it, the deepest first.
-func removeTree(dir string) error {
+// removeTree removes dir and the groups below it, the deepest first, until end.
+func removeTree(dir string, end time.Time) error {
 	// Mostly there is nothing below it and it is empty.
 	if err := unix.Rmdir(dir); err == nil || err == unix.ENOENT {
 		return nil
@@ -47,17 +48,17 @@ func removeTree(dir string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
+			if err := removeTree(filepath.Join(dir, e.Name()), end); err != nil {
 				return err
 			}
 		}
 	}
-	return removeEmpty(dir)
+	return removeEmpty(dir, end)
 }
 
 // removeEmpty removes one directory, waiting while the kernel says EBUSY.
-func removeEmpty(dir string) error {
-	err := wait(removeTime, func(int) (bool, error) {
+func removeEmpty(dir string, end time.Time) error {
+	err := wait(time.Until(end), func(int) (bool, error) {
 		switch err := unix.Rmdir(dir); err {
 		case nil, unix.ENOENT:
 			return true, nil
@@ -69,7 +70,7 @@ func removeEmpty(dir string) error {
 	})
 	if errors.Is(err, unix.ETIMEDOUT) {
 		pids, _ := processes(dir) // only to say more: the error is known
-		return fmt.Errorf("remove cgroup %s: %d processes in it after %s: %w", dir, len(pids), removeTime, unix.EBUSY)
+		return fmt.Errorf("remove cgroup %s: %d processes in it: %w", dir, len(pids), unix.EBUSY)
 	}
 	if err != nil {
 		return fmt.Errorf("remove cgroup %s: %w", dir, err)
