@@ -72,6 +72,7 @@ func (d *demo) configure(args ...string) error {
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return fmt.Errorf("spec.json: %w", err)
 	}
+	spec.Version = "1.0.2" // Debian's crun knows nothing newer
 	spec.Process.Terminal = false
 	spec.Process.Args = args
 	spec.Hostname = "container"
