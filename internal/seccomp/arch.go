@@ -6,6 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+//go:generate go run gen.go
+
 const archPrefix = "SCMP_ARCH_"
 
 // A family is the set of ABIs that one kernel can report. Programs hold code

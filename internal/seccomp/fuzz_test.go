@@ -97,7 +97,7 @@ func (s *source) profile() (*specs.LinuxSeccomp, string) {
 
 // calls returns calls worth a try: those that rules name, their neighbours,
 // and the edges of the number ranges.
-func (s *source) calls(cfg *specs.LinuxSeccomp, goarch string) (archs []*arch, nrs []uint32) {
+func calls(cfg *specs.LinuxSeccomp, goarch string) (archs []*arch, nrs []uint32) {
 	archs = testedArchs(goarch)
 	nrs = []uint32{0, 1, 400, 471, 600, 4000, 5000, 6000, 6600, 0xeffff, 0xf0000, 0xf0005, 0x100000, x32Bit - 1, x32Bit, x32Bit | 600, ^uint32(0)}
 	seen := map[uint32]bool{}
@@ -129,7 +129,7 @@ func testedArchs(goarch string) []*arch {
 	return append(out, &arch{token: 0xdead})
 }
 
-func (s *source) args(nr uint32) (args [6]uint64) {
+func (s *source) args() (args [6]uint64) {
 	for i := range args {
 		args[i] = s.value()
 		if s.n(4) == 0 {
@@ -144,8 +144,9 @@ func (s *source) args(nr uint32) (args [6]uint64) {
 
 // equalVerdicts holds a compiled profile against the oracle and against the
 // same verdicts found one by one.
-func equalVerdicts(t *testing.T, s *source) {
-	cfg, goarch := s.profile()
+func equalVerdicts(t *testing.T, choices *source, seed uint64) {
+	cfg, goarch := choices.profile()
+	s := &source{rand: rand.New(rand.NewPCG(seed, 4))}
 	f, err := Compile(cfg, goarch)
 	if err != nil {
 		return // contradictory rules; a panic is what would be wrong
@@ -153,11 +154,11 @@ func equalVerdicts(t *testing.T, s *source) {
 	checkProgram(t, f)
 	lin := linear(t, cfg, goarch)
 	o := oracle{cfg, goarch}
-	archs, nrs := s.calls(cfg, goarch)
+	archs, nrs := calls(cfg, goarch)
 	for _, a := range archs {
 		for _, nr := range nrs {
 			for range 3 {
-				args := s.args(nr)
+				args := s.args()
 				want := o.verdict(a.token, nr, args)
 				if got := f.Verdict(a.token, nr, args); got != want {
 					t.Fatalf("%s: verdict on %#x/%#x%x = %#x, want %#x of %s", goarch, a.token, nr, args, got, want, encode(t, cfg))
@@ -180,7 +181,7 @@ func FuzzCompile(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		equalVerdicts(t, &source{data: data, rand: nil})
+		equalVerdicts(t, &source{data: data}, uint64(len(data)))
 	})
 }
 
@@ -190,7 +191,7 @@ func TestVerdictsOfRandomProfilesEqualTheRules(t *testing.T) {
 		n = 100
 	}
 	for seed := range uint64(n) {
-		equalVerdicts(t, &source{rand: rand.New(rand.NewPCG(seed, 2))})
+		equalVerdicts(t, &source{rand: rand.New(rand.NewPCG(seed, 2))}, seed)
 	}
 }
 
@@ -215,7 +216,7 @@ func TestVerdictsOfRealProfilesEqualTheRules(t *testing.T) {
 					case rowMIPSN32:
 						nr += 6000
 					}
-					args := s.args(nr)
+					args := s.args()
 					want := o.verdict(a.token, nr, args)
 					if got := f.Verdict(a.token, nr, args); got != want {
 						t.Errorf("%s for %s: verdict on %s/%d%x = %#x, want %#x", name, fam.goarch, a.name, nr, args, got, want)

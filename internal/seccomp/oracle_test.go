@@ -99,13 +99,15 @@ func (o oracle) rulesFor(a *arch, nr uint32) []rule {
 			if !ok {
 				continue
 			}
-			rules := o.split(a, v, s.Args)
 			if n, ok := a.number(id); ok && n == nr {
-				out = append(out, rules...)
+				out = append(out, o.split(a, v, s.Args)...)
 			}
 			sel := o.selector(a, nr, name)
-			for _, r := range rules {
-				if sel != 0 && (len(r.tests) == 0 || stricter(v, o.def())) {
+			if sel == 0 {
+				continue
+			}
+			for _, r := range o.split(a, v, s.Args) {
+				if len(r.tests) == 0 || stricter(v, o.def()) {
 					behind := test{op: opEQ, mask: a.mask(), value: sel}
 					out = append(out, rule{verdict: v, tests: []test{behind}, blind: len(r.tests) > 0})
 				}
@@ -117,10 +119,10 @@ func (o oracle) rulesFor(a *arch, nr uint32) []rule {
 
 // selector returns the first argument that selects name in call nr, or 0.
 func (o oracle) selector(a *arch, nr uint32, name string) uint64 {
-	for via, list := range map[string]string{"socketcall": socketCalls, "ipc": ipcCalls} {
-		id, _ := lookupName(via)
+	for _, mux := range [][2]string{{"socketcall", socketCalls}, {"ipc", ipcCalls}} {
+		id, _ := lookupName(mux[0])
 		if n, ok := a.number(id); ok && n == nr {
-			return uint64(max(0, wordIndex(list, name)))
+			return uint64(max(0, wordIndex(mux[1], name)))
 		}
 	}
 	return 0

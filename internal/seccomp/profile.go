@@ -106,6 +106,12 @@ func parse(cfg *specs.LinuxSeccomp, native int) (*profile, error) {
 	if err := p.addArchs(cfg.Architectures, native); err != nil {
 		return nil, err
 	}
+	names := 0
+	for i := range cfg.Syscalls {
+		names += len(cfg.Syscalls[i].Names)
+	}
+	p.entries = make([]entry, 0, names)
+	p.rules = make([]rule, 0, len(cfg.Syscalls)+8)
 	var unknown []string
 	for i := range cfg.Syscalls {
 		missing, err := p.addBlock(&cfg.Syscalls[i])
@@ -213,6 +219,10 @@ func (p *profile) addBlock(s *specs.LinuxSyscall) (unknown []string, err error) 
 // addRules adds one rule that needs all tests to pass; but when two of them
 // are of the same argument, one rule per test, as runc and crun do.
 func (p *profile) addRules(v uint32, args []specs.LinuxSeccompArg) error {
+	if len(args) == 0 {
+		p.rules = append(p.rules, rule{verdict: v})
+		return nil
+	}
 	tests := make([]test, 0, len(args))
 	var seen uint
 	twice := false
@@ -234,7 +244,7 @@ func (p *profile) addRules(v uint32, args []specs.LinuxSeccompArg) error {
 		tests = append(tests, t)
 	}
 	if !twice {
-		sortByArg(tests)
+		insertionSort(tests, func(a, b test) int { return int(a.arg) - int(b.arg) })
 		p.rules = append(p.rules, rule{verdict: v, tests: tests})
 		return nil
 	}

@@ -16,6 +16,8 @@ const (
 // program compiles the profile for its ABIs.
 func (p *profile) program(warns *[]string) ([]unix.SockFilter, error) {
 	l := &lowering{p: p, warns: warns}
+	l.rules = make([]rule, 0, len(p.entries)+32)
+	l.keys = make([]uint64, 0, cap(l.rules))
 	l.mux.fill()
 	type section struct {
 		token uint32
@@ -35,6 +37,7 @@ func (p *profile) program(warns *[]string) ([]unix.SockFilter, error) {
 	// The program is written from its end: the native ABI, whose calls
 	// should be decided first, comes last.
 	w := writer{chains: l.chains, def: p.def, big: archs[p.archs[0]].big}
+	w.code = make([]unix.SockFilter, 0, 512)
 	w.done = make([]label, len(l.chains))
 	next := w.ret(badArch)
 	for i := len(sections) - 1; i >= 0; i-- {

@@ -225,7 +225,7 @@ func (l *lowering) decide(a *arch, nr uint32, keys []uint64) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	slices.SortFunc(group, compareRules)
+	insertionSort(group, compareRules)
 	for i, have := range l.chains {
 		if slices.EqualFunc(have, group, equalRules) {
 			return outcome{chain: i + 1}, nil
@@ -345,8 +345,14 @@ func equalRules(a, b rule) bool {
 	return a.verdict == b.verdict && slices.Equal(a.tests, b.tests)
 }
 
-func sortByArg(tests []test) {
-	slices.SortFunc(tests, func(a, b test) int { return cmp.Compare(a.arg, b.arg) })
+// insertionSort is enough for the few rules of one call, and takes a tenth of
+// the room of package slices' sort in the binary.
+func insertionSort[T any](s []T, compare func(a, b T) int) {
+	for i := range s {
+		for j := i; j > 0 && compare(s[j], s[j-1]) < 0; j-- {
+			s[j], s[j-1] = s[j-1], s[j]
+		}
+	}
 }
 
 // callName returns the name of a call, for messages.

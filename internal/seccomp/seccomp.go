@@ -1,10 +1,3 @@
-// Package seccomp compiles the linux.seccomp part of an OCI config to a
-// classic BPF program.
-//
-// A compiled filter gives, for every ABI, call number and argument, the verdict
-// that the profile's rules give one by one; profiles mean what they mean under
-// runc and libseccomp, and the differences are listed in README.md.
-// It loads nothing: the program that starts the process does.
 package seccomp
 
 import (

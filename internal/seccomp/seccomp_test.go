@@ -375,6 +375,71 @@ func TestMultiplexedCallsFollowTheirNames(t *testing.T) {
 	}
 }
 
+func TestSeenRuleComesBeforeBlindOne(t *testing.T) {
+	plain := `{"names":["listen"],"action":"SCMP_ACT_LOG"}`
+	tested := `{"names":["listen"],"action":"SCMP_ACT_KILL","args":[{"index":1,"value":16,"op":"SCMP_CMP_EQ"}]}`
+	harder := `{"names":["listen"],"action":"SCMP_ACT_KILL_PROCESS","args":[{"index":1,"value":17,"op":"SCMP_CMP_EQ"}]}`
+	for _, tt := range []struct {
+		rules []string
+		want  uint32
+	}{
+		{[]string{plain, tested}, retLog},
+		{[]string{tested, plain}, retLog},
+		{[]string{tested, harder}, retKillProcess},
+		{[]string{harder, tested}, retKillProcess},
+	} {
+		f := compile(t, decode(t, `{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86"],"syscalls":[`+strings.Join(tt.rules, ",")+`]}`), "amd64")
+		if got := f.Verdict(i386, 102, [6]uint64{4, 16}); got != tt.want {
+			t.Errorf("%s: verdict on socketcall(listen) = %#x, want %#x", tt.rules, got, tt.want)
+		}
+	}
+}
+
+type tests []specs.LinuxSeccompArg
+
+// meeting are pairs of rules that meet on the arguments; the first decides.
+var meeting = []struct {
+	name          string
+	first, second tests
+	args          [6]uint64
+}{
+	{"below", tests{arg(0, specs.OpLessThan, 5)}, tests{arg(0, specs.OpLessThan, 10)}, [6]uint64{3}},
+	{"at most", tests{arg(0, specs.OpLessEqual, 5)}, tests{arg(0, specs.OpLessEqual, 1<<32)}, [6]uint64{3}},
+	{"above", tests{arg(0, specs.OpGreaterThan, 10)}, tests{arg(0, specs.OpGreaterThan, 5)}, [6]uint64{1 << 33}},
+	{"at least", tests{arg(0, specs.OpGreaterEqual, 1<<33)}, tests{arg(0, specs.OpGreaterEqual, 5)}, [6]uint64{1 << 34}},
+	{"equality before range", tests{arg(0, specs.OpEqualTo, 3)}, tests{arg(0, specs.OpLessThan, 10)}, [6]uint64{3}},
+	{"below before above", tests{arg(0, specs.OpLessThan, 10)}, tests{arg(0, specs.OpGreaterThan, 1)}, [6]uint64{5}},
+	{"later argument", tests{arg(1, specs.OpGreaterThan, 1)}, tests{arg(0, specs.OpEqualTo, 1)}, [6]uint64{1, 2}},
+	{"larger value", tests{arg(0, specs.OpEqualTo, 9)}, tests{arg(0, specs.OpNotEqual, 5)}, [6]uint64{9}},
+	{"second test", tests{arg(0, specs.OpEqualTo, 1), arg(2, specs.OpEqualTo, 7)}, tests{arg(0, specs.OpEqualTo, 1), arg(1, specs.OpEqualTo, 7)}, [6]uint64{1, 7, 7}},
+}
+
+func arg(index uint, o specs.LinuxSeccompOperator, value uint64) specs.LinuxSeccompArg {
+	return specs.LinuxSeccompArg{Index: index, Op: o, Value: value}
+}
+
+func meetingProfile(first, second tests, swap bool) *specs.LinuxSeccomp {
+	cfg := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{
+		{Names: []string{"ioctl"}, Action: specs.ActLog, Args: first},
+		{Names: []string{"ioctl"}, Action: specs.ActErrno, Args: second},
+	}}
+	if swap {
+		slices.Reverse(cfg.Syscalls)
+	}
+	return cfg
+}
+
+func TestOrderOfRulesThatMeet(t *testing.T) {
+	for _, tt := range meeting {
+		for _, swap := range []bool{false, true} {
+			f := compile(t, meetingProfile(tt.first, tt.second, swap), "amd64")
+			if got := f.Verdict(x86_64, 16, tt.args); got != retLog {
+				t.Errorf("%s, swapped %t: verdict %#x, want the first's %#x", tt.name, swap, got, uint32(retLog))
+			}
+		}
+	}
+}
+
 func TestListener(t *testing.T) {
 	f := compile(t, decode(t, `{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/run/agent","listenerMetadata":"m",
 		"flags":["SECCOMP_FILTER_FLAG_TSYNC","SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
