@@ -166,6 +166,8 @@ type compiler struct {
 	nullFD      int // fixed descriptor of /dev/null
 	nsFDs       map[specs.LinuxNamespaceType]*sysprog.Slot
 	mounts      []*mount
+	replay      *Replay        // not nil: the program is to be stored
+	readyFD     *sysprog.Slot  // in a stored create, where the child says that it waits
 	cgroupOp    *sysprog.Op    // stores the cgroup's descriptor in clone_args
 	afterFirst  *sysprog.Label // see joinFirst
 	fixed       int            // next of the fixed descriptor numbers for kernels without the mount API
@@ -173,6 +175,17 @@ type compiler struct {
 
 // Compile turns in into a program, or says what in the spec cannot be done.
 func Compile(in *Input) (*Program, error) {
+	c, err := newCompiler(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.compile(); err != nil {
+		return nil, err
+	}
+	return c.Program, nil
+}
+
+func newCompiler(in *Input) (*compiler, error) {
 	if err := validate(in); err != nil {
 		return nil, err
 	}
@@ -184,13 +197,18 @@ func Compile(in *Input) (*Program, error) {
 	if c.linux == nil {
 		c.linux = &specs.Linux{}
 	}
-	if err := c.parseMounts(); err != nil {
-		return nil, err
-	}
+	return c, c.parseMounts()
+}
+
+func (c *compiler) compile() error {
 	c.died = c.Label("child failed")
-	c.parent()
+	if c.replay != nil {
+		c.replayParent()
+	} else {
+		c.parent()
+	}
 	if err := c.child(); err != nil {
-		return nil, err
+		return err
 	}
 	c.Here(c.died)
 	c.Fail = nil
@@ -199,7 +217,7 @@ func Compile(in *Input) (*Program, error) {
 		c.Do("", "write", sysprog.Val(c.startFD), sysprog.Header(), sysprog.Int(2*sysprog.WordSize)).OK(sysprog.AnyErrno)
 	}
 	c.Do("", "exit_group", sysprog.Int(1))
-	return c.Program, nil
+	return nil
 }
 
 // child emits what the new process does, in order. Everything that needs the
@@ -245,6 +263,12 @@ func (c *compiler) child() error {
 
 // gate makes the child wait for the parent, if the program has that gate.
 func (c *compiler) gate(g Gate) {
+	if c.replay != nil {
+		if g == GateReady && c.readyFD != nil {
+			c.Do("tell the parent", "write", sysprog.Val(c.readyFD), sysprog.Str("y"), sysprog.Int(1))
+		}
+		return
+	}
 	has := g == GateReady && c.in.Fork
 	for _, have := range c.in.gates() {
 		has = has || have == g

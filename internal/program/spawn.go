@@ -233,7 +233,7 @@ func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
 
 // childBegin drops what the child has inherited and must not keep.
 func (c *compiler) childBegin() {
-	if c.in.Fork && c.in.GateParentFD >= 0 {
+	if c.in.Fork && c.in.GateParentFD >= 0 && c.replay == nil {
 		// Else the child would not notice the parent's death at a gate.
 		c.Do("close the parent's end of the gate", "close", sysprog.Int(c.in.GateParentFD))
 	}

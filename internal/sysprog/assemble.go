@@ -29,7 +29,14 @@ const (
 const (
 	resOp    = 0 // address of the first op that failed, or 0
 	resErrno = 1
-	resWords = 4
+
+	// Of a stored program, for the code in entry_*.s.
+	resMagic = 2
+	resBase  = 3
+	resSize  = 4
+	resEntry = 5
+	resArgs  = 6 // set at the start: address of the command line's bytes
+	resWords = 8
 )
 
 // anyErrno is AnyErrno as the loop tests it.
@@ -122,7 +129,7 @@ func (a *assembler) op(i int, op *Op) error {
 		w[opArgs+j] = v
 	}
 	if op.Out != nil {
-		w[opOut] = op.Out.buf.addr + uintptr(op.Out.off)
+		w[opOut] = a.slot(op.Out)
 	}
 	w[opErr1], w[opErr2] = uintptr(op.Alt[0].Err), uintptr(op.Alt[1].Err)
 	for _, to := range []struct {
@@ -144,6 +151,14 @@ func (a *assembler) op(i int, op *Op) error {
 	return nil
 }
 
+// slot returns the address of s; one without a buffer lies in the header.
+func (a *assembler) slot(s *Slot) uintptr {
+	if s.buf == nil {
+		return a.base + uintptr(s.off)
+	}
+	return s.buf.addr + uintptr(s.off)
+}
+
 func (a *assembler) opAddr(i int) uintptr { return a.opBase + uintptr(i*opWords*WordSize) }
 
 func (a *assembler) value(x Arg) (uintptr, error) {
@@ -155,7 +170,7 @@ func (a *assembler) value(x Arg) (uintptr, error) {
 	case argHeader:
 		return a.base, nil
 	case argVal:
-		return x.slot.buf.addr + uintptr(x.slot.off), nil
+		return a.slot(x.slot), nil
 	}
 	if v, ok := a.strs[x.s]; ok {
 		return v, nil

@@ -51,6 +51,8 @@ var common = [...]struct {
 	{"mount_setattr", unix.SYS_MOUNT_SETATTR},
 	{"mount", unix.SYS_MOUNT},
 	{"mkdirat", unix.SYS_MKDIRAT},
+	{"statx", unix.SYS_STATX},
+	{"pipe2", unix.SYS_PIPE2},
 	{"symlinkat", unix.SYS_SYMLINKAT},
 	{"fchmod", unix.SYS_FCHMOD},
 	{"fchmodat", unix.SYS_FCHMODAT},

@@ -8,8 +8,11 @@
 TEXT ·interp(SB), NOSPLIT|NOFRAME, $0-16
 	MOVQ pc+0(FP), R12
 	MOVQ res+8(FP), R13
+	JMP  ·loop(SB)
 
-loop:
+// loop is interp with its arguments in R12 and R13.
+TEXT ·loop(SB), NOSPLIT|NOFRAME, $0-0
+op:
 	MOVQ 0(R12), AX
 	MOVQ 8(R12), DI
 	MOVQ 16(R12), SI
@@ -64,11 +67,11 @@ nonzero:
 
 next:
 	ADDQ $128, R12
-	JMP  loop
+	JMP  op
 
 jump:
 	MOVQ CX, R12
-	JMP  loop
+	JMP  op
 
 failed:
 	NEGQ AX

@@ -41,7 +41,7 @@ type Op struct {
 
 	What  string // for people: "mount tmpfs on /dev/shm"
 	Plain bool   // What and the errno say all: leave the call out of the message
-	Mark string // comment in the text form, above the op
+	Mark  string // comment in the text form, above the op
 }
 
 // Alt says that errno Err is tolerated and continues at To.

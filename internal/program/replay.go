@@ -1,0 +1,283 @@
+package program
+
+import (
+	"encoding/binary"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cgroup"
+	"tare.dev/tare/internal/sysprog"
+)
+
+// Replay is what a stored program does beside the start itself: see that
+// nothing it was compiled from has changed, and all that package container
+// does in Go around a start. A program that cannot go on takes back what it
+// did and returns; then Go starts and does the whole in its own way.
+type Replay struct {
+	Args    []string // the command line
+	Watches []Watch
+	Cgroup  []byte // /proc/self/cgroup: where new groups are made
+	Files   []File // made in the state directory
+}
+
+// Watch is a file that must be as it was.
+type Watch struct {
+	Path string
+	Stat *unix.Statx_t // nil: it must be missing
+}
+
+// File is a file of the state directory.
+type File struct {
+	Name string
+	Data []byte
+	Fifo bool
+}
+
+// CompileReplay compiles the same start as Compile into a program to be stored.
+// It must need no gate: see Replayable.
+func CompileReplay(in *Input, r *Replay) (*Program, error) {
+	c, err := newCompiler(in)
+	if err != nil {
+		return nil, err
+	}
+	c.replay = r
+	if err := c.compile(); err != nil {
+		return nil, err
+	}
+	return c.Program, nil
+}
+
+// Replayable tells whether a start can be stored: it needs nothing of Go while
+// it runs, and ends completely when its first process does.
+func Replayable(in *Input) bool {
+	if len(in.gates()) > 0 || in.terminal() || in.Spec.Hooks != nil || len(in.timeOffsets()) > 0 || in.newNS(specs.TimeNamespace) {
+		return false
+	}
+	if !in.newNS(specs.PIDNamespace) || in.inUserNS() || in.Facts.UID != 0 || in.Facts.InUserNS || !in.Facts.Pidfd {
+		return false
+	}
+	for _, n := range in.Spec.Linux.Namespaces {
+		if n.Path != "" {
+			return false
+		}
+	}
+	for n, chown := range in.ChownStdio {
+		if chown && in.Spec.Process.User.UID != 0 || in.Stdio[n] != n {
+			return false
+		}
+	}
+	return len(in.Trees) == 0 && in.PreserveFDs == 0
+}
+
+// replayParent stands in for parent in a stored program.
+func (c *compiler) replayParent() {
+	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
+	undo, child, giveUp := c.Label("undo"), c.Label("child"), c.Label("give up")
+	c.Fail = giveUp
+	c.checks(c.replay, giveUp)
+	c.Do("make state directory", "mkdirat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir), sysprog.Int(0o700)).Note("state")
+	c.Fail = undo
+	c.stateFiles()
+	p := c.in.Cgroup
+	c.steps(p.Steps)
+	cgroupFD := c.cgroupDir(p)
+	ready := c.Buf(make([]byte, 16)) // two descriptors of 32 bits
+	if c.in.Wait {
+		c.Do("make pipe", "pipe2", sysprog.Ptr(ready, 0), sysprog.Int(unix.O_CLOEXEC))
+		c.readyFD = c.SlotIn("ready", ready, 4)
+	}
+	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
+	// A parent may have left us SIGCHLD ignored: then there would be nothing to wait for.
+	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(c.Buf(make([]byte, 32)), 0), sysprog.Int(0), sysprog.Int(8))
+	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Int(0), sysprog.Int(8))
+	c.clone(unix.CLONE_NEWPID, cgroupFD, child)
+	if c.in.Wait {
+		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
+	} else {
+		c.foreground()
+	}
+	c.Here(undo)
+	c.undo()
+	c.Here(giveUp)
+	c.returnToGo()
+	c.Here(child)
+	c.Fail = c.died
+}
+
+// checks emits the comparison of what the program was compiled from with what
+// is there now.
+func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
+	var line []byte
+	for _, a := range r.Args {
+		line = append(append(line, a...), 0)
+	}
+	c.Do("", sysprog.Compare, sysprog.Val(sysprog.Arguments()), sysprog.Ptr(c.Buf(line), 0), sysprog.Int(len(line))).Note("checks")
+	for _, w := range r.Watches {
+		c.watch(w, giveUp)
+	}
+	if r.Cgroup == nil {
+		return
+	}
+	fd := c.Slot("fd")
+	now := c.Buf(make([]byte, len(r.Cgroup)+64))
+	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/self/cgroup"), sysprog.Int(unix.O_RDONLY|unix.O_CLOEXEC)).To(fd)
+	c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
+	c.Do("", "close", sysprog.Val(fd))
+	c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(append(r.Cgroup, 0)), 0), sysprog.Int(len(r.Cgroup)+1))
+}
+
+func (c *compiler) watch(w Watch, giveUp *sysprog.Label) {
+	now := c.Buf(make([]byte, 256)) // struct statx, statx(2)
+	op := c.Do("", "statx", sysprog.Int(unix.AT_FDCWD), sysprog.Str(w.Path), sysprog.Int(0), sysprog.Int(unix.STATX_BASIC_STATS), sysprog.Ptr(now, 0))
+	if w.Stat == nil {
+		missing := c.Label("missing " + w.Path)
+		op.On(unix.ENOENT, missing).Next(giveUp)
+		c.Here(missing)
+		return
+	}
+	was := c.Buf(statxBytes(w.Stat))
+	for _, part := range [...]struct{ at, n int }{{32, 16}, {96, 32}, {136, 8}} { // inode and size; change times; device
+		c.Do("", sysprog.Compare, sysprog.Ptr(now, part.at), sysprog.Ptr(was, part.at), sysprog.Int(part.n))
+	}
+}
+
+func (c *compiler) stateFiles() {
+	for _, f := range c.replay.Files {
+		path := c.in.StateDir + "/" + f.Name
+		if f.Fifo {
+			c.Do("make "+path, "mknodat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.S_IFIFO|0o600), sysprog.Int(0))
+			continue
+		}
+		fd := c.Slot("fd")
+		c.Do("make "+path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC), sysprog.Int(0o600)).To(fd)
+		c.Do("write "+path, "write", sysprog.Val(fd), sysprog.Ptr(c.Buf(f.Data), 0), sysprog.Int(len(f.Data)))
+		c.Do("", "close", sysprog.Val(fd))
+	}
+}
+
+// awaitReady is the end of a stored create: the child says that it waits at
+// the fifo, its pidfd is kept, and the program ends.
+func (c *compiler) awaitReady(fd *sysprog.Slot, undo *sysprog.Label) {
+	again, dead := c.Label("await ready"), c.Label("child died")
+	b := c.Buf(make([]byte, 1))
+	fine := c.Label("created")
+	c.Do("", "close", sysprog.Val(c.readyFD))
+	c.Here(again)
+	c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(b, 0), sysprog.Int(1)).On(unix.EINTR, again).IfZero(dead).Next(fine)
+	c.Here(dead)
+	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.Jump(undo)
+	c.Here(fine)
+	c.keepPidfd()
+	c.Do("", "exit_group", sysprog.Int(0))
+}
+
+// PidfdFile is the file in StateDir that a pidfd is mounted on: it tells the
+// exit status later, whoever reaps the process.
+const PidfdFile = "pidfd"
+
+func (c *compiler) keepPidfd() {
+	if !c.facts.ExitInfo {
+		return
+	}
+	path := c.in.StateDir + "/" + PidfdFile
+	fd, tree := c.Slot("fd"), c.Slot("tree")
+	none := c.Label("no pidfd kept")
+	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC), sysprog.Int(0o600)).To(fd).On(sysprog.AnyErrno, none)
+	c.Do("", "open_tree", sysprog.Val(c.Pidfd), sysprog.Str(""), sysprog.Int(unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).To(tree).On(sysprog.AnyErrno, none)
+	c.Do("", "move_mount", sysprog.Val(tree), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH)).OK(sysprog.AnyErrno)
+	c.Here(none)
+}
+
+// foreground is the end of a stored run: signals are passed on, the process is
+// reaped, all is removed, and the program ends with its exit code.
+func (c *compiler) foreground() {
+	word := sysprog.WordSize
+	c.Do("", sysprog.Compare, sysprog.Header(), sysprog.Ptr(c.Buf(make([]byte, word)), 0), sysprog.Int(word)).Note("foreground")
+	set := ^uint64(0)
+	for _, sig := range [...]unix.Signal{unix.SIGPIPE, unix.SIGURG} { // not passed on by the Go path either
+		set &^= 1 << (sig - 1)
+	}
+	signals := c.Buf(binary.NativeEndian.AppendUint64(nil, set))
+	chld := c.Buf(make([]byte, word))
+	chld.SetWord(0, uintptr(unix.SIGCHLD))
+	sig, status, code := c.Slot("signal"), c.Slot("status"), c.Slot("code")
+	wait, exited, forward := c.Label("wait"), c.Label("exited"), c.Label("forward")
+	c.Here(wait)
+	c.Do("", "rt_sigtimedwait", sysprog.Ptr(signals, 0), sysprog.Int(0), sysprog.Int(0), sysprog.Int(8)).To(sig).On(unix.EINTR, wait)
+	c.Do("", sysprog.Compare, sysprog.At(sig), sysprog.Ptr(chld, 0), sysprog.Int(word)).On(unix.EINVAL, forward)
+	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.At(status), sysprog.Int(unix.WNOHANG), sysprog.Int(0)).IfZero(wait).Next(exited)
+	c.Here(forward)
+	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Val(sig), sysprog.Int(0), sysprog.Int(0)).On(sysprog.AnyErrno, wait).Next(wait)
+	c.Here(exited)
+	c.Do("", sysprog.Status, sysprog.Val(status)).To(code)
+	c.undo()
+	c.Do("", "exit_group", sysprog.Val(code))
+}
+
+// undo takes away what the program has made, in reverse order. A group whose
+// last process has just gone may still be busy for a moment.
+func (c *compiler) undo() {
+	c.Fail = nil
+	p := c.in.Cgroup
+	for i := len(p.Steps) - 1; i >= 0; i-- {
+		s := p.Steps[i]
+		if s.Kind != cgroup.Mkdir || !s.MustBeNew {
+			continue
+		}
+		c.removeGroup(s.Path)
+	}
+	for _, name := range c.stateNames() {
+		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir+"/"+name), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	}
+	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir), sysprog.Int(unix.AT_REMOVEDIR)).OK(sysprog.AnyErrno)
+}
+
+func (c *compiler) stateNames() []string {
+	names := []string{ProcessFile}
+	for _, f := range c.replay.Files {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// removeGroup removes a control group directory, with three tries 2 ms apart.
+func (c *compiler) removeGroup(path string) {
+	gone := c.Label("removed " + path)
+	pause := c.Buf(make([]byte, 2*sysprog.WordSize)) // struct timespec
+	pause.SetWord(sysprog.WordSize, 2e6)
+	for range 2 {
+		busy := c.Label("busy " + path)
+		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.AT_REMOVEDIR)).
+			On(unix.EBUSY, busy).On(sysprog.AnyErrno, gone).Next(gone)
+		c.Here(busy)
+		c.Do("", "ppoll", sysprog.Int(0), sysprog.Int(0), sysprog.Ptr(pause, 0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	}
+	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.AT_REMOVEDIR)).OK(sysprog.AnyErrno)
+	c.Here(gone)
+}
+
+// returnToGo ends the program so that Go starts with what the caller gave.
+func (c *compiler) returnToGo() {
+	c.Fail = nil
+	none := c.Buf(make([]byte, 8))
+	c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(none, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno).Note("back to Go")
+	c.Do("", "close_range", sysprog.Int(3), sysprog.Int(uint32(1<<32-1)), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.Do("", sysprog.Done)
+}
+
+// statxBytes is st as the kernel lays it out, as far as it is compared.
+func statxBytes(st *unix.Statx_t) []byte {
+	b := make([]byte, 144)
+	e := binary.NativeEndian
+	e.PutUint64(b[32:], st.Ino)
+	e.PutUint64(b[40:], st.Size)
+	for i, t := range [...]unix.StatxTimestamp{st.Ctime, st.Mtime} {
+		e.PutUint64(b[96+16*i:], uint64(t.Sec))
+		e.PutUint32(b[104+16*i:], t.Nsec)
+	}
+	e.PutUint32(b[136:], st.Dev_major)
+	e.PutUint32(b[140:], st.Dev_minor)
+	return b
+}
