@@ -325,8 +325,9 @@ func TestLiveFreeze(t *testing.T) {
 		t.Skip(err)
 	}
 	pids := l.sleepers(2)
-	_, done := l.start("trap 'exit 7' TERM; while :; do :; done")
-	eventually(t, "third process", func() bool { p, _ := l.Group.Pids(); return len(p) == 3 })
+	ready := filepath.Join(t.TempDir(), "ready")
+	_, done := l.start("trap 'exit 7' TERM; : > " + ready + "; while :; do :; done")
+	eventually(t, "trap set", func() bool { return exists(ready) })
 	for range 3 {
 		if err := l.Group.Freeze(); err != nil {
 			t.Fatal(err)

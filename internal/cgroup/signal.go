@@ -19,7 +19,8 @@ const killTime = 5 * time.Second
 // since Linux 5.14; elsewhere the group is frozen while it is signalled, and
 // afterwards thawed in any case, as a frozen v1 process does not die. A process
 // may still be on its way out when Signal returns. With any other signal a
-// frozen group stays frozen and has the signal pending.
+// frozen group stays frozen: a process takes the signal when it is thawed, or,
+// on v2 when it does not handle it, dies of it at once.
 func (g Group) Signal(sig unix.Signal) error {
 	if len(g.Paths) == 0 {
 		return fmt.Errorf("signal %d: %w", sig, ErrNoGroup)
