@@ -278,12 +278,11 @@ func extends(r, s *rule) bool {
 	return len(r.tests) >= len(s.tests) && slices.Equal(s.tests, r.tests[:len(s.tests)])
 }
 
-// yields tells whether r gives way to s, which has the same tests; of two with
-// the same action the later one does. It fails where the two contradict.
+// yields tells whether r gives way to s, which has the same tests: the blind
+// one does, of two blind ones the weaker, else the later. It fails where the
+// two contradict. Since this is an order, one of any number stays.
 func yields(r, s *rule, later bool) (drop, ok bool) {
 	switch {
-	case r.verdict == s.verdict:
-		return later, true
 	case r.blind != s.blind:
 		return r.blind, true
 	case r.blind && stricter(r.verdict, s.verdict):
@@ -291,7 +290,7 @@ func yields(r, s *rule, later bool) (drop, ok bool) {
 	case r.blind && stricter(s.verdict, r.verdict):
 		return true, true
 	}
-	return later, r.blind
+	return later, r.blind || r.verdict == s.verdict
 }
 
 // compareRules gives the order in which rules are tried, libseccomp's: the one
