@@ -128,7 +128,7 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 		t.FailNow()
 	}
 	for _, program := range programs {
-		if exists(t, program) {
+		if exists(t, program, "*.go") {
 			goBuild("build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bin")+"/", program)
 		}
 	}
@@ -137,7 +137,7 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 	}
 	var suites []suite.Suite
 	for _, p := range packages {
-		if !exists(t, p.path) || !wanted(p.path) {
+		if !exists(t, p.path, "*_test.go") || !wanted(p.path) {
 			continue
 		}
 		name := strings.NewReplacer("./", "", "/", "-").Replace(p.path) + ".test"
@@ -167,10 +167,10 @@ func environment() []string {
 	return []string{"TARE_RUNTIME=" + runtime, "TARE_PROBE=/vm/bin/probe", "TARE_SYSTEM_ROOTFS=/srv/system"}
 }
 
-// exists says whether a package of the tree is there.
-func exists(t *testing.T, path string) bool {
+// exists says whether the tree has files of a package that match the pattern.
+func exists(t *testing.T, path, pattern string) bool {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, path, "*.go"))
+	files, err := filepath.Glob(filepath.Join(root, path, pattern))
 	if err != nil {
 		t.Fatal(err)
 	}
