@@ -35,13 +35,13 @@ type bench struct {
 	spawn    *spawner
 	subjects []subject
 	kept     []kept
-	made     []*container
+	made     []*target
 }
 
 // kept is a container that runs while others are measured.
 type kept struct {
 	subject *subject
-	c       *container
+	c       *target
 	seccomp bool
 	pid     int
 	memory  memoryRow
@@ -52,7 +52,7 @@ type job struct {
 	subject *subject
 	op      string
 	seccomp bool
-	c       *container
+	c       *target
 	costs   []cost
 }
 
@@ -133,9 +133,9 @@ func (b *bench) imitate(s *subject) (groups, error) {
 	return g, errors.Join(err, b.remove(k))
 }
 
-func (b *bench) container(s *subject, use string, seccomp bool, args ...string) (*container, error) {
+func (b *bench) target(s *subject, use string, seccomp bool, args ...string) (*target, error) {
 	id := fmt.Sprintf("tb%d-%s-%s", os.Getpid(), s.name, use)
-	c := &container{
+	c := &target{
 		id:      id,
 		bundle:  filepath.Join(b.dir, "bundle-"+id),
 		path:    "/" + id,
@@ -153,7 +153,7 @@ func (b *bench) container(s *subject, use string, seccomp bool, args ...string) 
 // keep creates and starts a container that sleeps, and measures its memory on
 // the way.
 func (b *bench) keep(s *subject, use string, seccomp bool) (kept, error) {
-	c, err := b.container(s, use, seccomp, "/bin/payload", "pause")
+	c, err := b.target(s, use, seccomp, "/bin/payload", "pause")
 	if err != nil {
 		return kept{}, err
 	}
@@ -198,7 +198,7 @@ func (b *bench) helpers(own int) (int, error) {
 }
 
 // pid returns the process of a created container.
-func (b *bench) pid(s *subject, c *container) (int, error) {
+func (b *bench) pid(s *subject, c *target) (int, error) {
 	file := c.pidFile
 	if s.name == "floor" {
 		file = filepath.Join(b.dir, "root-floor", c.id, "state.json")
@@ -260,7 +260,7 @@ func (b *bench) jobs() ([]*job, error) {
 					}
 					j.c = k.c
 				} else {
-					c, err := b.container(s, op[:3]+suffix, seccomp, "/bin/payload")
+					c, err := b.target(s, op[:3]+suffix, seccomp, "/bin/payload")
 					if err != nil {
 						return nil, err
 					}

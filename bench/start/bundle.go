@@ -83,7 +83,7 @@ func defaultSpec(dir, rootfs string) (*specs.Spec, error) {
 }
 
 // writeBundle writes spec as c's bundle, with args as its process.
-func writeBundle(spec *specs.Spec, c *container, seccomp *specs.LinuxSeccomp, args ...string) error {
+func writeBundle(spec *specs.Spec, c *target, seccomp *specs.LinuxSeccomp, args ...string) error {
 	process, linux, s := *spec.Process, *spec.Linux, *spec
 	process.Args = args
 	linux.CgroupsPath = c.path

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// container is one container that a subject starts, again and again under the
+// target is one container that a subject starts, again and again under the
 // same name: its bundle does not change between starts.
-type container struct {
+type target struct {
 	id      string
 	bundle  string
 	path    string // cgroupsPath
@@ -23,13 +23,13 @@ type subject struct {
 	version string
 	// argv returns the command line of one operation: run, create, start,
 	// delete, exec.
-	argv func(op string, c *container) []string
+	argv func(op string, c *target) []string
 }
 
 // runtimeSubject is an OCI runtime with runc's command line; base is how to
 // call it, up to and including the options before the verb.
 func runtimeSubject(name, version string, base ...string) subject {
-	return subject{name: name, version: version, argv: func(op string, c *container) []string {
+	return subject{name: name, version: version, argv: func(op string, c *target) []string {
 		argv := append(base[:len(base):len(base)], op)
 		switch op {
 		case "run":
@@ -46,7 +46,7 @@ func runtimeSubject(name, version string, base ...string) subject {
 // floorSubject is floor.c, told to make and mount the control groups that g
 // lists.
 func floorSubject(program, root, rootfs string, g groups) subject {
-	return subject{name: "floor", version: "static C, " + g.String(), argv: func(op string, c *container) []string {
+	return subject{name: "floor", version: "static C, " + g.String(), argv: func(op string, c *target) []string {
 		argv := []string{program, op, filepath.Join(root, c.id)}
 		var made []string
 		for _, h := range g.made {

@@ -8,9 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // limit is how long one command of an engine may take. Nothing here needs a
@@ -177,14 +180,7 @@ func isHybrid() bool {
 // leftovers fails the test for whatever the engine's containers left.
 func (e *engine) leftovers(t *testing.T) {
 	t.Helper()
-	var left []string
-	for _, pattern := range []string{"/sys/fs/cgroup" + e.parent + "/*/cgroup.procs", "/sys/fs/cgroup/*" + e.parent + "/*/cgroup.procs"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		left = append(left, found...)
-	}
+	left := e.groups(t)
 	// conmon's own group is Podman's to leave.
 	left = slices.DeleteFunc(left, func(file string) bool { return strings.HasSuffix(file, "/conmon/cgroup.procs") })
 	for _, id := range e.listed(t) {
@@ -195,6 +191,20 @@ func (e *engine) leftovers(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("%d groups and states were left behind, among them\n%s", len(left), strings.Join(left[:min(len(left), 5)], "\n"))
 	}
+}
+
+// groups returns the cgroup.procs files of the groups below the parent.
+func (e *engine) groups(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	for _, pattern := range []string{"/sys/fs/cgroup" + e.parent + "/*/cgroup.procs", "/sys/fs/cgroup/*" + e.parent + "/*/cgroup.procs"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Error(err)
+		}
+		list = append(list, found...)
+	}
+	return list
 }
 
 // listed asks the runtime for the containers it knows.
@@ -212,12 +222,23 @@ func (e *engine) listed(t *testing.T) []string {
 }
 
 // removeParent removes the control group that the engine's containers were
-// below. Engines leave it.
+// below, which engines leave, and ends whatever a failed test left there.
 func (e *engine) removeParent(t *testing.T) {
-	for _, pattern := range []string{
-		"/sys/fs/cgroup" + e.parent + "/conmon", "/sys/fs/cgroup/*" + e.parent + "/conmon",
-		"/sys/fs/cgroup" + e.parent, "/sys/fs/cgroup/*" + e.parent,
-	} {
+	for _, file := range e.groups(t) {
+		for _, text := range strings.Fields(read(t, file)) {
+			if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
+				_ = unix.Kill(pid, unix.SIGKILL) // it may be gone
+			}
+		}
+		// A group is busy until its processes are gone.
+		for range 50 {
+			if err := os.Remove(filepath.Dir(file)); !errors.Is(err, unix.EBUSY) {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup" + e.parent, "/sys/fs/cgroup/*" + e.parent} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Error(err)
