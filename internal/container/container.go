@@ -34,13 +34,20 @@ var (
 )
 
 // Store is the directory that all containers' directories lie in.
-type Store struct{ Root string }
+type Store struct {
+	Root string
+
+	// Replay is the command line that is being carried out, if what it does may
+	// be stored for the next time (see replay.go); nil in a program that stays.
+	Replay []string
+}
 
 // Container is a container that was there when it was loaded. Its state is
 // read anew at every call.
 type Container struct {
-	dir string
-	rec record
+	dir    string
+	rec    record
+	replay []string // see Store.Replay
 }
 
 // record is state.json: what is known before the process exists and never
@@ -56,6 +63,8 @@ type record struct {
 	Namespaces []string          `json:"namespaces,omitempty"`
 	Notes      map[string]string `json:"annotations,omitempty"`
 	Late       *late             `json:"late,omitempty"`
+	Plain      string            `json:"plain,omitempty"`  // see plainName
+	Groups     []string          `json:"groups,omitempty"` // directories made for it, innermost first
 }
 
 // late names the calls that the process makes after `start`, so that start can
@@ -89,7 +98,7 @@ func (s Store) dir(id string) string { return filepath.Join(s.Root, id) }
 
 // Load finds a container.
 func (s Store) Load(id string) (*Container, error) {
-	c := &Container{dir: s.dir(id)}
+	c := &Container{dir: s.dir(id), replay: s.Replay}
 	b, err := os.ReadFile(filepath.Join(c.dir, recordFile))
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):

@@ -41,6 +41,7 @@ type CreateOptions struct {
 	Stdio         [3]*os.File                 // what becomes descriptors 0 to 2; nil: the caller's own
 	Console       func(master *os.File) error // foreground terminal: called with the master
 	Detach        bool                        // Run returns at once: keep the exit status for later
+	Keep          bool                        // the caller of Run will not delete the container at its end
 
 	Warn func(format string, args ...any) // warnings that the specification asks for; may be nil
 }
@@ -62,6 +63,11 @@ type creation struct {
 	pipes     pipes
 	undo      []func()
 	caller    host.Facts
+
+	plain    string         // see plainName
+	files    []program.File // of the state directory
+	warned   bool           // a stored program could not warn again
+	homeFrom string         // passwd that HOME comes from
 }
 
 // Create makes the container and its first process, which waits for Start
@@ -88,9 +94,12 @@ func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
 }
 
 func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) {
-	k := &creation{o: o, c: &Container{dir: s.dir(id)}, pidfd: -1}
-	if o.Warn == nil {
-		k.o.Warn = func(string, ...any) {}
+	k := &creation{o: o, c: &Container{dir: s.dir(id), replay: s.Replay}, pidfd: -1}
+	k.o.Warn = func(format string, args ...any) {
+		k.warned = true
+		if o.Warn != nil {
+			o.Warn(format, args...)
+		}
 	}
 	defer k.pipes.closeAll()
 	err := k.make(s.Root, id, wait)
@@ -124,7 +133,12 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 	if err := k.launch(); err != nil {
 		return err
 	}
-	return k.handOver()
+	if err := k.handOver(); err != nil {
+		return err
+	}
+	_ = k.store(k.files) // or Go does it again next time
+	k.c.replay = nil     // what the caller does next is not the whole command
+	return nil
 }
 
 func (k *creation) abort() {
@@ -154,7 +168,7 @@ func (k *creation) load(id string, wait bool) error {
 	if k.spec.Process == nil {
 		return errors.New("invalid spec: process is missing")
 	}
-	addHome(k.spec.Process, rootfs)
+	k.homeFrom = addHome(k.spec.Process, rootfs)
 	if err := k.compileSeccomp(); err != nil {
 		return err
 	}
@@ -273,6 +287,9 @@ func (k *creation) keepRecord() error {
 		OCIVersion: specs.Version, ID: k.in.ID, Bundle: k.o.Bundle, Rootfs: k.in.Rootfs, UID: k.caller.UID,
 		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations,
 	}
+	if k.plain = k.plainName(); k.plain != "" {
+		k.c.rec.Plain, k.c.rec.Groups = k.plain, groupDirs(k.plan)
+	}
 	if k.spec.Linux != nil {
 		for _, n := range k.spec.Linux.Namespaces {
 			k.c.rec.Namespaces = append(k.c.rec.Namespaces, string(n.Type))
@@ -285,16 +302,23 @@ func (k *creation) keepRecord() error {
 		}
 		k.c.rec.Late = l
 	}
-	if err := os.WriteFile(filepath.Join(k.c.dir, configFile), k.raw, 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
 	b, err := json.Marshal(&k.c.rec)
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(k.c.dir, recordFile), b, 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	files := []program.File{{Name: configFile, Data: k.raw}, {Name: recordFile, Data: b}}
+	if k.plain != "" {
+		files = append(files, program.File{Name: k.plain})
 	}
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(k.c.dir, f.Name), f.Data, 0o600); err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+	}
+	if k.in.Wait {
+		files = append(files, program.File{Name: program.ExecFifo, Fifo: true}, program.File{Name: program.StartFifo, Fifo: true})
+	}
+	k.files = files
 	return nil
 }
 

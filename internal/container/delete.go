@@ -15,6 +15,7 @@ import (
 // control group and its directory; then runs its poststop hooks. With force it
 // kills a container that is not stopped first.
 func (c *Container) Delete(force bool) error {
+	c.storeDelete()
 	if err := c.delete(force); err != nil {
 		return fmt.Errorf("delete %s: %w", c.rec.ID, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -82,6 +83,9 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Pid: k.pid, pidfd: k.pidfd}
+	if o.PidFile == "" && o.PidfdSocket == "" && o.SubCgroup == "" && !k.warned {
+		_ = c.storeExec(in, k.homeFrom) // or Go does it again next time
+	}
 	if o.PidfdSocket != "" {
 		if err := sendPidfd(o.PidfdSocket, p.Pid); err != nil {
 			k.abort()
@@ -103,7 +107,9 @@ func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*pr
 		Process: o.Process, Linux: spec.Linux, Facts: k.caller, InitFD: -1, NamespaceFDs: map[uintptr]int{},
 		PreserveFDs: o.PreserveFDs, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
 	}
-	addHome(o.Process, "/proc/"+strconv.Itoa(init.pid)+"/root")
+	if addHome(o.Process, "/proc/"+strconv.Itoa(init.pid)+"/root") != "" {
+		k.homeFrom = filepath.Join(k.c.rec.Rootfs, "etc/passwd") // the same, by a name that lasts
+	}
 	if err := k.namespacesOf(init, in); err != nil {
 		return nil, err
 	}

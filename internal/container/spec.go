@@ -30,14 +30,16 @@ func readSpec(path string) (*specs.Spec, []byte, error) {
 }
 
 // addHome sets HOME from the container's own passwd if the environment has
-// none, as people expect of a login. root is a directory, the new root.
-func addHome(p *specs.Process, root string) {
+// none, as people expect of a login. root is a directory, the new root. It
+// returns the file that HOME depends on.
+func addHome(p *specs.Process, root string) (from string) {
 	for _, e := range p.Env {
 		if strings.HasPrefix(e, "HOME=") {
-			return
+			return ""
 		}
 	}
 	p.Env = append(p.Env, "HOME="+homeOf(root, p.User.UID))
+	return filepath.Join(root, "etc/passwd")
 }
 
 func homeOf(root string, uid uint32) string {

@@ -57,6 +57,7 @@ func (c *Container) start() error {
 	if err != nil {
 		return err
 	}
+	c.storeStart()
 	return c.runHooks("poststart", spec, specs.StateRunning, p.pid)
 }
 

@@ -42,6 +42,14 @@ type ExecInput struct {
 // The first child joins the namespaces; since a pid namespace is only joined
 // by children, it then makes the process as its sibling and ends.
 func CompileExec(in *ExecInput) (*Program, error) {
+	c, err := compileExec(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.Program, nil
+}
+
+func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 	if err := ValidateProcess(in.Process); err != nil {
 		return nil, err
 	}
@@ -58,6 +66,10 @@ func CompileExec(in *ExecInput) (*Program, error) {
 			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups,
 		},
 	}
+	if r != nil {
+		c.replay = &r.Replay
+		c.execReplay = r
+	}
 	c.died = c.Label("child failed")
 	if err := c.execParent(in); err != nil {
 		return nil, err
@@ -65,7 +77,7 @@ func CompileExec(in *ExecInput) (*Program, error) {
 	c.Here(c.died)
 	c.Fail = nil
 	c.Do("", "exit_group", sysprog.Int(1))
-	return c.Program, nil
+	return c, nil
 }
 
 func (c *compiler) execParent(in *ExecInput) error {
@@ -73,6 +85,11 @@ func (c *compiler) execParent(in *ExecInput) error {
 	old := c.Buf(make([]byte, 8))
 	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
 	failed, second := c.Label("parent failed"), c.Label("second child")
+	var giveUp *sysprog.Label
+	if c.replay != nil {
+		giveUp = c.execReplayBegin()
+		failed = giveUp
+	}
 	cgroupFD := c.execCgroup(in)
 	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
 	c.Fail = failed
@@ -83,10 +100,21 @@ func (c *compiler) execParent(in *ExecInput) error {
 	c.Here(c.afterFirst)
 	c.Fail = failed
 	c.waitFor(first)
+	if c.replay != nil {
+		c.foreground()
+		c.Here(giveUp)
+		c.returnToGo()
+		return c.execChild(in, second)
+	}
 	c.Fail = nil
 	c.Here(failed)
 	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
 	c.Do("", sysprog.Done)
+	return c.execChild(in, second)
+}
+
+// execChild emits the process itself, the second child.
+func (c *compiler) execChild(in *ExecInput, second *sysprog.Label) error {
 	c.Here(second)
 	c.Fail = c.died
 	c.childBegin()
@@ -129,6 +157,10 @@ func (c *compiler) execJoin(in *ExecInput) {
 		c.affinity("set initial CPU affinity", a.Initial)
 	}
 	if in.Namespaces == 0 {
+		return
+	}
+	if c.execReplay != nil {
+		c.Do("join the container's namespaces", "setns", sysprog.Val(c.initFD), sysprog.Int(in.Namespaces))
 		return
 	}
 	if in.InitFD >= 0 && c.facts.PidfdSetns {

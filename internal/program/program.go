@@ -167,6 +167,8 @@ type compiler struct {
 	nsFDs       map[specs.LinuxNamespaceType]*sysprog.Slot
 	mounts      []*mount
 	replay      *Replay        // not nil: the program is to be stored
+	execReplay  *ReplayExec    // the same for an exec
+	initFD      *sysprog.Slot  // pidfd of the container's first process
 	readyFD     *sysprog.Slot  // in a stored create, where the child says that it waits
 	cgroupOp    *sysprog.Op    // stores the cgroup's descriptor in clone_args
 	afterFirst  *sysprog.Label // see joinFirst

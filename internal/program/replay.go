@@ -16,6 +16,7 @@ import (
 // did and returns; then Go starts and does the whole in its own way.
 type Replay struct {
 	Args    []string // the command line
+	Cwd     string   // the working directory, which paths in it may start at; "": any
 	Watches []Watch
 	Cgroup  []byte // /proc/self/cgroup: where new groups are made
 	Files   []File // made in the state directory
@@ -113,6 +114,11 @@ func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
 		line = append(append(line, a...), 0)
 	}
 	c.Do("", sysprog.Compare, sysprog.Val(sysprog.Arguments()), sysprog.Ptr(c.Buf(line), 0), sysprog.Int(len(line))).Note("checks")
+	if r.Cwd != "" {
+		now, was := c.Buf(make([]byte, 4096)), c.Buf(append([]byte(r.Cwd), 0))
+		c.Do("", "getcwd", sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
+		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(was, 0), sysprog.Int(len(was.Data)))
+	}
 	for _, w := range r.Watches {
 		c.watch(w, giveUp)
 	}
@@ -220,6 +226,9 @@ func (c *compiler) foreground() {
 // last process has just gone may still be busy for a moment.
 func (c *compiler) undo() {
 	c.Fail = nil
+	if c.in.StateDir == "" {
+		return // an exec makes nothing
+	}
 	p := c.in.Cgroup
 	for i := len(p.Steps) - 1; i >= 0; i-- {
 		s := p.Steps[i]

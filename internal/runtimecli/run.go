@@ -52,6 +52,7 @@ func (r *runner) run(s *session, st store, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
+	o.Keep = r.keep
 	if err := s.makeRoot(); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func newSession(o Options) *session {
 		Options: o,
 		log:     logger{format: "text", now: time.Now, program: o.Name, likeRunc: o.LikeRunc},
 		getenv:  os.Getenv,
-		open:    func(root string) store { return disk{container.Store{Root: root}} },
+		open:    func(root string) store { return disk{container.Store{Root: root, Replay: os.Args}} },
 	}
 }
 

@@ -71,6 +71,7 @@ var common = [...]struct {
 	{"exit_group", unix.SYS_EXIT_GROUP},
 	{"faccessat", unix.SYS_FACCESSAT},
 	{"fchdir", unix.SYS_FCHDIR},
+	{"flock", unix.SYS_FLOCK},
 	{"fchown", unix.SYS_FCHOWN},
 	{"fcntl", unix.SYS_FCNTL},
 	{"getcwd", unix.SYS_GETCWD},

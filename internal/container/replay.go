@@ -1,0 +1,203 @@
+package container
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cgroup"
+	"tare.dev/tare/internal/program"
+	"tare.dev/tare/internal/sysprog"
+)
+
+// A command line that comes again for an unchanged bundle need not start Go:
+// its program is stored and the entry code of package sysprog runs it. Whether
+// a command line will come again nobody knows; one that has come before is
+// likely to. So only then is it stored, and engines, which give every
+// container a new name, leave nothing behind.
+
+// seenFile remembers the last seenMax command lines by their hash.
+const (
+	seenFile = "seen"
+	seenMax  = 64
+	storeMax = 64 // programs; beyond that nothing more is stored
+)
+
+// storing tells whether the program for a command line should be stored now.
+func storing(args []string) bool {
+	if len(args) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay {
+		return false
+	}
+	h := fnv.New64a()
+	for _, a := range args {
+		_, _ = h.Write([]byte(a + "\x00"))
+	}
+	sum := h.Sum64()
+	path := filepath.Join(sysprog.StoreDir, seenFile)
+	b, _ := os.ReadFile(path)
+	b = b[:len(b)/8*8]
+	for i := 0; i < len(b); i += 8 {
+		if binary.NativeEndian.Uint64(b[i:]) == sum {
+			entries, err := os.ReadDir(sysprog.StoreDir)
+			return err == nil && len(entries) <= storeMax
+		}
+	}
+	if len(b) >= seenMax*8 {
+		b = b[len(b)-(seenMax-1)*8:]
+	}
+	if os.MkdirAll(sysprog.StoreDir, 0o700) == nil {
+		_ = os.WriteFile(path, binary.NativeEndian.AppendUint64(b, sum), 0o600)
+	}
+	return false
+}
+
+// watch returns the watches for paths as they are now.
+func watch(paths ...string) ([]program.Watch, error) {
+	var list []program.Watch
+	for _, p := range paths {
+		w := program.Watch{Path: p, Stat: &unix.Statx_t{}}
+		switch err := unix.Statx(unix.AT_FDCWD, p, 0, unix.STATX_BASIC_STATS, w.Stat); err {
+		case nil:
+		case unix.ENOENT:
+			w.Stat = nil
+		default:
+			return nil, err
+		}
+		list = append(list, w)
+	}
+	return list, nil
+}
+
+// plainName is a file in the state directory of a container that a stored
+// start or delete fits: no hooks, all processes end with the first one, and
+// the control groups are these.
+func (k *creation) plainName() string {
+	if k.spec.Hooks != nil || !program.Replayable(&k.in) || k.plan.Unit != nil || !k.caller.ExitInfo {
+		return ""
+	}
+	for _, m := range k.spec.Mounts {
+		if strings.HasPrefix(m.Type, "cgroup") && writable(m.Options) {
+			return "" // groups made inside would be in the way of removing it
+		}
+	}
+	return plainName(groupDirs(k.plan))
+}
+
+func plainName(dirs []string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(strings.Join(dirs, "\n")))
+	return fmt.Sprintf("plain.%016x", h.Sum64())
+}
+
+// groupDirs are the directories that a plan makes for the container alone,
+// innermost first.
+func groupDirs(p *cgroup.Plan) (dirs []string) {
+	for i := len(p.Steps) - 1; i >= 0; i-- {
+		if s := p.Steps[i]; s.Kind == cgroup.Mkdir && s.MustBeNew {
+			dirs = append(dirs, s.Path)
+		}
+	}
+	return dirs
+}
+
+// store stores the start that k has just made, for the same command line.
+// What keeps it from being stored is no error: Go does it again next time.
+func (k *creation) store(files []program.File) error {
+	o := &k.o
+	if o.PidFile != "" || o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || o.Detach || o.NoPivot ||
+		o.SystemdCgroup || o.Keep || k.plain == "" || k.warned || !storing(k.c.replay) {
+		return nil
+	}
+	paths := []string{"/proc/self/exe", filepath.Join(o.Bundle, configFile)}
+	if k.homeFrom != "" {
+		paths = append(paths, k.homeFrom)
+	}
+	watches, err := watch(paths...)
+	if err != nil {
+		return err
+	}
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Cgroup: groups, Files: files})
+	if err != nil {
+		return err
+	}
+	return sysprog.Store(p.List, k.c.replay)
+}
+
+// control gathers what the stored start and delete of c depend on; nil when
+// they cannot be stored.
+func (c *Container) control() *program.ReplayControl {
+	if c.rec.Plain == "" || !storing(c.replay) {
+		return nil
+	}
+	watches, err := watch("/proc/self/exe")
+	if err != nil {
+		return nil
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil
+	}
+	return &program.ReplayControl{
+		Replay:   program.Replay{Args: c.replay, Cwd: cwd, Watches: watches},
+		StateDir: c.dir, Dirs: c.rec.Groups, Plain: filepath.Join(c.dir, c.rec.Plain),
+		Names: []string{recordFile, configFile, program.ProcessFile, program.ExecFifo, program.StartFifo, c.rec.Plain},
+	}
+}
+
+// storeStart stores `start`.
+func (c *Container) storeStart() {
+	if r := c.control(); r != nil {
+		_ = sysprog.Store(program.CompileReplayStart(r), c.replay)
+	}
+}
+
+// storeDelete stores `delete`.
+func (c *Container) storeDelete() {
+	if r := c.control(); r != nil {
+		_ = sysprog.Store(program.CompileReplayDelete(r), c.replay)
+	}
+}
+
+// storeExec stores an exec into this life of the container.
+func (c *Container) storeExec(in *program.ExecInput, home string) error {
+	if c.rec.Plain == "" || in.Fork || in.User || in.PreserveFDs != 0 || in.InitFD < 0 || in.Seccomp != nil && in.Seccomp.Notify || !storing(c.replay) {
+		return nil
+	}
+	for n, fd := range in.Stdio {
+		if fd != n || in.ChownStdio[n] && in.Process.User.UID != 0 {
+			return nil
+		}
+	}
+	paths := []string{"/proc/self/exe", filepath.Join(c.dir, recordFile)}
+	if home != "" {
+		paths = append(paths, home)
+	}
+	watches, err := watch(paths...)
+	if err != nil {
+		return err
+	}
+	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches}, StateDir: c.dir}
+	if dir := c.rec.Cgroup.Paths["freezer"]; dir != "" {
+		r.Frozen = program.File{Name: dir + "/freezer.state", Data: []byte("THAWED\n")}
+	} else if dir := c.rec.Cgroup.Paths[""]; dir != "" {
+		r.Frozen = program.File{Name: dir + "/cgroup.freeze", Data: []byte("0\n")}
+	}
+	l, err := program.CompileReplayExec(in, r)
+	if err != nil {
+		return err
+	}
+	return sysprog.Store(l, c.replay)
+}

@@ -1,0 +1,43 @@
+package program
+
+import (
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/sysprog"
+)
+
+// ReplayExec is what a stored exec depends on beside its ExecInput.
+type ReplayExec struct {
+	Replay
+	StateDir string
+	Frozen   File // a control group file by its path, and its content when the container is not paused
+}
+
+// CompileReplayExec compiles an exec into a program to be stored. It is for
+// one life of one container: Watches must hold a file of its state directory.
+func CompileReplayExec(in *ExecInput, r *ReplayExec) (*sysprog.List, error) {
+	c, err := compileExec(in, r)
+	if err != nil {
+		return nil, err
+	}
+	return c.List, nil
+}
+
+// execReplayBegin emits the checks, and the opening of the container's pidfd.
+func (c *compiler) execReplayBegin() (giveUp *sysprog.Label) {
+	r := c.execReplay
+	giveUp = c.Label("give up")
+	c.Fail = giveUp
+	c.checks(&r.Replay, giveUp)
+	c.initFD = c.openState(r.StateDir+"/"+PidfdFile, unix.O_RDONLY)
+	if r.Frozen.Name != "" {
+		now := c.Buf(make([]byte, len(r.Frozen.Data)+8))
+		fd := c.openState(r.Frozen.Name, unix.O_RDONLY)
+		c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(now, 0), sysprog.Int(len(r.Frozen.Data)))
+		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(r.Frozen.Data), 0), sysprog.Int(len(r.Frozen.Data)))
+		c.Do("", "close", sysprog.Val(fd))
+	}
+	dfl := c.Buf(make([]byte, 32))
+	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8))
+	return giveUp
+}

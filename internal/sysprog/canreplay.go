@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package sysprog
+
+// CanReplay tells whether this CPU has the entry code for stored programs.
+const CanReplay = false

@@ -1,0 +1,4 @@
+package sysprog
+
+// CanReplay tells whether this CPU has the entry code for stored programs.
+const CanReplay = true
