@@ -17,7 +17,7 @@ import (
 	"tare.dev/tare/test/vm/suite"
 )
 
-// packages have tests that want control groups v2. Those with a second line run again below systemd.
+// packages have tests that want control groups v2. A second line runs some of them again, below systemd.
 var packages = []struct {
 	path    string
 	run     string // -test.run; empty for all
@@ -31,6 +31,7 @@ var packages = []struct {
 	{path: "./internal/container", seconds: 300},
 	{path: "./test/runtime", seconds: 900},
 	{path: "./test/system", seconds: 300},
+	{path: "./test/system", run: "Driver", systemd: true, seconds: 120},
 }
 
 // programs are built for the tests, which find them through the environment.
