@@ -146,7 +146,7 @@ func (o options) wants(name string) bool {
 }
 
 func buildTare(out string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "tare.dev/tare/cmd/tare")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry", "-o", out, "tare.dev/tare/cmd/tare")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build tare: %w\n%s", err, msg)

@@ -107,7 +107,7 @@ func TestLengths(t *testing.T) {
 func buildSize(t *testing.T, arch string) int64 {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "tare")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./cmd/tare")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry", "-o", program, "./cmd/tare")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -124,15 +124,15 @@ func (c *compiler) clone(flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.L
 			To(c.Pid).IfZero(child)
 		return
 	}
+	wide := uint64(flags) // some flags do not fit a 32-bit word
 	if c.facts.ClearSighand {
-		flags |= unix.CLONE_CLEAR_SIGHAND
+		wide |= unix.CLONE_CLEAR_SIGHAND
+	}
+	if cgroupFD != nil && c.facts.IntoCgroup {
+		wide |= unix.CLONE_INTO_CGROUP
 	}
 	args := make([]byte, cloneArgsSize)
-	if cgroupFD != nil && c.facts.IntoCgroup {
-		binary.NativeEndian.PutUint64(args[argFlags*8:], uint64(flags)|unix.CLONE_INTO_CGROUP)
-	} else {
-		binary.NativeEndian.PutUint64(args[argFlags*8:], uint64(flags))
-	}
+	binary.NativeEndian.PutUint64(args[argFlags*8:], wide)
 	if flags&unix.CLONE_PARENT == 0 { // else it is the caller's own, and clone3 wants 0
 		binary.NativeEndian.PutUint64(args[argSignal*8:], uint64(unix.SIGCHLD))
 	}
