@@ -1,7 +1,8 @@
 # Targets for people and for CI, which runs `make test` and nothing else.
 
 GO       ?= go
-LDFLAGS  ?= -s -w
+# The entry runs a stored start before Go's own: internal/sysprog/entry_*.s.
+LDFLAGS  ?= -s -w -E=tare.dev/tare/internal/sysprog.entry
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)'
 FUZZTIME ?= 30s
 # Containers need root; RUNTIME lets `make demo` use another runtime.

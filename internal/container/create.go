@@ -43,7 +43,8 @@ type CreateOptions struct {
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
 
-	Warn func(format string, args ...any) // warnings that the specification asks for; may be nil
+	Warn  func(format string, args ...any) // warnings that the specification asks for; may be nil
+	Debug func(format string, args ...any) // what only a closer look needs; may be nil
 }
 
 // creation is a container in the making. undo, in reverse order, takes back
@@ -183,8 +184,10 @@ func (k *creation) compileSeccomp() error {
 	if err != nil {
 		return err
 	}
-	for _, w := range f.Warnings {
-		k.o.Warn("%s", w)
+	if k.o.Debug != nil { // every engine's profile names calls that this CPU lacks
+		for _, w := range f.Warnings {
+			k.o.Debug("seccomp: %s", w)
+		}
 	}
 	k.in.Seccomp = f
 	return nil

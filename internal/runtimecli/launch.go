@@ -69,6 +69,7 @@ func (l *launch) options(s *session) (container.CreateOptions, error) {
 		Rootless:      rootless,
 		Stdio:         streams(),
 		Warn:          s.warn,
+		Debug:         s.log.debugf,
 	}, nil
 }
 
