@@ -19,7 +19,7 @@ import (
 
 // warmups are starts of each command before the measured ones: they fill the
 // page cache and let a runtime make what it keeps between starts.
-const warmups = 2
+const warmups = 3
 
 // operations that are measured, in the order of the report.
 var operations = [...]string{"run", "create+start+delete", "exec"}
@@ -94,8 +94,12 @@ func (b *bench) findSubjects() error {
 		if program == "" {
 			program = filepath.Join(b.dir, "tare")
 		}
-		b.subjects = append(b.subjects, runtimeSubject("tare", "of this tree",
-			program, "runtime", "--root", filepath.Join(b.dir, "root-tare")))
+		same := runtimeSubject("tare", "of this tree, the same command line again",
+			program, "runtime", "--root", filepath.Join(b.dir, "root-tare"))
+		renamed := runtimeSubject("tare-new", "of this tree, a new name each time",
+			program, "runtime", "--root", filepath.Join(b.dir, "root-tare-new"))
+		renamed.renames = true
+		b.subjects = append(b.subjects, same, renamed)
 	}
 	for _, name := range []string{"crun", "runc"} {
 		path, version, ok := installed(name)
@@ -228,6 +232,7 @@ func awaitPayload(pid int) error {
 
 // remove ends a kept container.
 func (b *bench) remove(k kept) error {
+	k.c.turn = 0 // the turns were exec's; the container has its first name
 	if err := unix.Kill(k.pid, unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill process %d: %w", k.pid, err)
 	}
@@ -311,6 +316,9 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 
 // once runs a job one time.
 func (b *bench) once(j *job) (cost, error) {
+	if j.subject.renames {
+		j.c.turn++
+	}
 	switch j.op {
 	case "run", "exec":
 		c, err := b.spawn.run(0, j.subject.argv(j.op, j.c)...)

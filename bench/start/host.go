@@ -26,6 +26,13 @@ func arrangeHost(dir string, fifo bool) error {
 	if err := hideUnifiedControllers(dir); err != nil {
 		return err
 	}
+	// What tare remembers between starts shall be this run's only.
+	if err := os.MkdirAll("/run/tare", 0o711); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run/tare", "tmpfs", 0, "mode=711"); err != nil {
+		return fmt.Errorf("mount tmpfs on /run/tare: %w", err)
+	}
 	if !fifo {
 		return nil
 	}

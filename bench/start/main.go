@@ -14,6 +14,12 @@
 // reaped by it, and none of its time is lost. What kernel threads do afterwards
 // (freeing of a network namespace, RCU callbacks) is counted for nobody.
 //
+// # The same again, or new
+//
+// "tare" runs the same command line for the same bundle again and again, which
+// tare remembers (docs/design). "tare-new" gives each container a new name, as
+// an engine does, so nothing can be remembered. The peers remember nothing.
+//
 // # Noise
 //
 // Wall time on a busy machine is mostly other people's. Trust the minimum and
@@ -63,7 +69,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.warm, "warm", true, "measure exec from a warm process too")
 	f.DurationVar(&o.gap, "gap", 10*time.Millisecond, "pause between two commands")
 	f.StringVar(&o.only, "only", "", "comma-separated `programs` to measure (default: all that are installed)")
-	f.StringVar(&o.tare, "tare", "", "measure this tare `binary` (default: build ./cmd/tare)")
+	f.StringVar(&o.tare, "tare", "", "measure this tare `binary` (default: what `make build` makes)")
 	f.StringVar(&o.profile, "profile", "/usr/share/containers/seccomp.json", "seccomp profile in Docker's `file` form")
 	f.BoolVar(&o.verbose, "v", false, "say what happens")
 	if err := f.Parse(args); err != nil {
@@ -145,13 +151,22 @@ func (o options) wants(name string) bool {
 	return false
 }
 
+// buildTare builds the program as `make build` does, since how it is linked
+// decides how it starts, and puts it at out.
 func buildTare(out string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry", "-o", out, "tare.dev/tare/cmd/tare")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if msg, err := cmd.CombinedOutput(); err != nil {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	dir := strings.TrimSpace(string(root))
+	if msg, err := exec.Command("make", "--no-print-directory", "-C", dir, "build").CombinedOutput(); err != nil {
 		return fmt.Errorf("build tare: %w\n%s", err, msg)
 	}
-	return nil
+	program, err := os.ReadFile(filepath.Join(dir, "bin/tare"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, program, 0o755)
 }
 
 func inner(o options, dir string) error {

@@ -15,12 +15,14 @@ type target struct {
 	path    string // cgroupsPath
 	filter  string // file of the compiled seccomp filter, or "-"
 	pidFile string
+	turn    int // counts the starts, for a subject whose command lines are all new
 }
 
 // subject is a program under measurement.
 type subject struct {
 	name    string
 	version string
+	renames bool // gives each container a name of its own
 	// argv returns the command line of one operation: run, create, start,
 	// delete, exec.
 	argv func(op string, c *target) []string
@@ -37,7 +39,13 @@ func runtimeSubject(name, version string, base ...string) subject {
 		case "create":
 			argv = append(argv, "--bundle", c.bundle, "--pid-file", c.pidFile)
 		case "exec":
+			if c.turn > 0 {
+				argv = append(argv, "--env", fmt.Sprintf("TURN=%d", c.turn))
+			}
 			return append(argv, c.id, "/bin/payload")
+		}
+		if c.turn > 0 {
+			return append(argv, fmt.Sprintf("%s-%d", c.id, c.turn))
 		}
 		return append(argv, c.id)
 	}}
