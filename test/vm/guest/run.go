@@ -52,8 +52,9 @@ func runSuite(s suite.Suite, out io.Writer) (int, error) {
 	cmd := exec.CommandContext(ctx, s.Program, s.Args...)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = out, out
+	// Linux before 6.3 maps no ids on tmpfs: temporary files are on the disk.
 	cmd.Env = append([]string{
-		"PATH=" + path, "HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8", "CI=true", "TARE_VM=1",
+		"TMPDIR=/var/tmp", "PATH=" + path, "HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8", "CI=true", "TARE_VM=1",
 	}, s.Env...)
 	// A background process that keeps the output open must not hold up the machine.
 	cmd.WaitDelay = 5 * time.Second
