@@ -43,6 +43,9 @@ type CreateOptions struct {
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
 
+	// Edit makes last changes to the spec, for this start only; may be nil.
+	Edit func(*specs.Spec)
+
 	Warn  func(format string, args ...any) // warnings that the specification asks for; may be nil
 	Debug func(format string, args ...any) // what only a closer look needs; may be nil
 }
@@ -155,6 +158,9 @@ func (k *creation) load(id string, wait bool) error {
 	k.spec, k.raw, err = readSpec(filepath.Join(k.o.Bundle, configFile))
 	if err != nil {
 		return err
+	}
+	if k.o.Edit != nil {
+		k.o.Edit(k.spec)
 	}
 	rootfs, err := rootfsOf(k.o.Bundle, k.spec)
 	if err != nil {

@@ -110,7 +110,7 @@ func groupDirs(p *cgroup.Plan) (dirs []string) {
 func (k *creation) store(files []program.File) error {
 	o := &k.o
 	if o.PidFile != "" || o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || o.Detach || o.NoPivot ||
-		o.SystemdCgroup || o.Keep || k.plain == "" || k.warned || !storing(k.c.replay) {
+		o.SystemdCgroup || o.Keep || o.Edit != nil || k.plain == "" || k.warned || !storing(k.c.replay) {
 		return nil
 	}
 	paths := []string{"/proc/self/exe", filepath.Join(o.Bundle, configFile)}
