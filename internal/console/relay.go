@@ -50,21 +50,22 @@ func (r *Relay) input(in io.Reader) {
 
 // endInput types the end-of-file character: a pipe that ends has to end the
 // program that reads the terminal too. In the middle of a line the first one only
-// hands over the line (termios(3), VEOF).
+// hands over the line (termios(3), VEOF). Shells that edit lines have the terminal
+// raw and know the character all the same.
 func (r *Relay) endInput(last byte) {
 	var t *unix.Termios
 	err := r.control(func(fd int) (err error) {
 		t, err = unix.IoctlGetTermios(fd, unix.TCGETS)
 		return err
 	})
-	if err != nil || t.Lflag&unix.ICANON == 0 {
-		return
+	if err != nil {
+		return // the other end is gone; output reports it
 	}
-	eof := []byte{t.Cc[unix.VEOF], t.Cc[unix.VEOF]}
-	if last == '\n' {
-		eof = eof[:1]
+	eof := []byte{t.Cc[unix.VEOF]}
+	if t.Lflag&unix.ICANON != 0 && last != '\n' {
+		eof = append(eof, eof[0])
 	}
-	_, _ = r.master.Write(eof) // the other end may be gone: nothing to tell it then
+	_, _ = r.master.Write(eof)
 }
 
 func (r *Relay) output(out io.Writer) error {
