@@ -6,7 +6,36 @@ import (
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"tare.dev/tare/internal/container"
 )
+
+// inherit puts into o what systemd has for the container: opened sockets, and
+// the wish to be told when it is ready. The notifier is nil without that wish.
+func (s *session) inherit(id string, o *container.CreateOptions) (*notifier, error) {
+	sockets, err := s.activated()
+	if err != nil {
+		return nil, err
+	}
+	o.PreserveFDs += sockets
+	if err := checkPreserved(o.PreserveFDs); err != nil {
+		return nil, err
+	}
+	n, err := s.newNotifier(id)
+	if err != nil || n == nil && sockets == 0 {
+		return nil, err
+	}
+	o.Edit = func(spec *specs.Spec) {
+		addActivated(spec, sockets)
+		if n != nil {
+			n.edit(spec)
+		}
+	}
+	if n == nil {
+		return nil, nil
+	}
+	return n, n.prepare()
+}
 
 // activated is the number of sockets that systemd opened for us, from descriptor 3
 // on, to be handed to the container (sd_listen_fds(3)). Variables meant for

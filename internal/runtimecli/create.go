@@ -1,6 +1,10 @@
 package runtimecli
 
-import "tare.dev/tare/internal/cli"
+import (
+	"errors"
+
+	"tare.dev/tare/internal/cli"
+)
 
 func createCommand(s *session) cli.Command {
 	var l launch
@@ -23,7 +27,13 @@ func createCommand(s *session) cli.Command {
 			if err := s.makeRoot(); err != nil {
 				return err
 			}
-			_, err = st.Create(c.Args[0], o)
+			notify, err := s.inherit(c.Args[0], &o)
+			if err == nil {
+				_, err = st.Create(c.Args[0], o)
+			}
+			if err != nil && notify != nil {
+				err = errors.Join(err, notify.remove())
+			}
 			return err
 		},
 	}

@@ -18,7 +18,7 @@ func deleteCommand(s *session) cli.Command {
 		Run: func(c *cli.Call) error {
 			h, err := s.load(c)
 			if err == nil {
-				err = h.Delete(force)
+				err = s.remove(h, force)
 			}
 			if force && errors.Is(err, container.ErrNotExist) {
 				return nil
@@ -26,4 +26,16 @@ func deleteCommand(s *session) cli.Command {
 			return err
 		},
 	}
+}
+
+// remove deletes the container and what was made for it beside it.
+func (s *session) remove(h handle, force bool) error {
+	if err := h.Delete(force); err != nil {
+		return err
+	}
+	root, err := s.rootDir()
+	if err != nil {
+		return err
+	}
+	return removeNotify(notifyPath(root, h.ID()))
 }

@@ -80,6 +80,9 @@ func (e *execution) run(s *session, c *cli.Call) error {
 	if err := e.checkConsole(p); err != nil {
 		return err
 	}
+	if e.preserveFDs < 0 {
+		return fmt.Errorf("--preserve-fds %d: want 0 or more", e.preserveFDs)
+	}
 	if err := checkPreserved(e.preserveFDs); err != nil {
 		return err
 	}

@@ -54,8 +54,8 @@ func (l *launch) options(s *session) (container.CreateOptions, error) {
 	if err != nil {
 		return o, err
 	}
-	if err := checkPreserved(l.preserveFDs); err != nil {
-		return o, err
+	if l.preserveFDs < 0 {
+		return o, fmt.Errorf("--preserve-fds %d: want 0 or more", l.preserveFDs)
 	}
 	return container.CreateOptions{
 		Bundle:        bundle,

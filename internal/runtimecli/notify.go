@@ -40,16 +40,34 @@ func (s *session) newNotifier(id string) (*notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &notifier{dir: filepath.Join(root, id, "notify"), host: host, fd: -1}, nil
+	return &notifier{dir: notifyPath(root, id), host: host, fd: -1}, nil
 }
 
-// edit gives the container the directory of the socket and the variable. A
-// directory, for a socket can be bound when the container is started only, which
-// may be another call of ours.
-func (n *notifier) edit(spec *specs.Spec) error {
+// notifyPath is beside the container's own directory, under a name that no
+// container can have.
+func notifyPath(root, id string) string { return filepath.Join(root, id+":notify") }
+
+// prepare makes the directory of the socket. It is a directory that the container
+// gets, for the socket is bound when it is started, which may be another call of ours.
+func (n *notifier) prepare() error {
 	if err := os.MkdirAll(n.dir, 0o755); err != nil {
 		return fmt.Errorf("prepare NOTIFY_SOCKET: %w", err)
 	}
+	return nil
+}
+
+// remove takes away the directory with the socket in it.
+func (n *notifier) remove() error { return removeNotify(n.dir) }
+
+func removeNotify(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove NOTIFY_SOCKET: %w", err)
+	}
+	return nil
+}
+
+// edit gives the container the directory of the socket and the variable.
+func (n *notifier) edit(spec *specs.Spec) {
 	spec.Mounts = append(spec.Mounts, specs.Mount{
 		Destination: notifyDir,
 		Type:        "bind",
@@ -59,7 +77,6 @@ func (n *notifier) edit(spec *specs.Spec) error {
 	if spec.Process != nil {
 		spec.Process.Env = append(spec.Process.Env, "NOTIFY_SOCKET="+notifyDir+"/"+notifySocket)
 	}
-	return nil
 }
 
 // listen binds the socket. Any user of the container may write to it.
@@ -95,9 +112,9 @@ func (n *notifier) close() {
 	}
 }
 
-// forward waits until the container says that it is ready, or has ended, and tells
-// systemd, who from then on watches the process with the pid.
-func (n *notifier) forward(pid int) error {
+// forward waits until the container, whose first process has the pid, says that it
+// is ready, or has ended. It tells systemd, who from then on watches the process main.
+func (n *notifier) forward(pid, main int) error {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -123,7 +140,7 @@ func (n *notifier) forward(pid int) error {
 			return fmt.Errorf("wait until ready: %w", err)
 		}
 		if size > 0 && saysReady(string(buf[:size])) {
-			return n.tell(pid)
+			return n.tell(main)
 		}
 	}
 }
@@ -140,14 +157,14 @@ func saysReady(message string) bool {
 
 // tell hands the message on, and then waits for systemd to have dealt with it:
 // our own end, which may follow at once, must not be the first thing it learns.
-func (n *notifier) tell(pid int) error {
+func (n *notifier) tell(main int) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("tell NOTIFY_SOCKET: %w", err)
 	}
 	defer unix.Close(fd)
 	to := &unix.SockaddrUnix{Name: n.host}
-	message := "MAINPID=" + strconv.Itoa(pid) + "\nREADY=1\n"
+	message := "MAINPID=" + strconv.Itoa(main) + "\nREADY=1\n"
 	if err := unix.Sendto(fd, []byte(message), unix.MSG_NOSIGNAL, to); err != nil {
 		return fmt.Errorf("tell NOTIFY_SOCKET %s: %w", n.host, err)
 	}

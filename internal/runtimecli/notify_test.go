@@ -89,20 +89,20 @@ func TestReadinessIsPassedOn(t *testing.T) {
 	for _, host := range []string{filepath.Join(t.TempDir(), "s"), "@tare-test-" + strconv.Itoa(os.Getpid())} {
 		got := systemdSocket(t, host)
 		n := newTestNotifier(t, host)
-		if err := n.edit(&specs.Spec{}); err != nil {
+		if err := n.prepare(); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.listen(); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
-		go func() { done <- n.forward(os.Getpid()) }()
+		go func() { done <- n.forward(os.Getpid(), 4711) }()
 		say(t, n, "STATUS=warming up\nREADY=10")
 		say(t, n, "STATUS=here\nREADY=1\n")
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		want := "MAINPID=" + strconv.Itoa(os.Getpid()) + "\nREADY=1\n"
+		want := "MAINPID=4711" + "\nREADY=1\n"
 		if first := <-got; first != want {
 			t.Errorf("systemd got %q, want %q", first, want)
 		}
@@ -114,7 +114,7 @@ func TestReadinessIsPassedOn(t *testing.T) {
 
 func TestReadinessIsNotWaitedForPastTheEnd(t *testing.T) {
 	n := newTestNotifier(t, "@nobody")
-	if err := n.edit(&specs.Spec{}); err != nil {
+	if err := n.prepare(); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.listen(); err != nil {
@@ -124,13 +124,13 @@ func TestReadinessIsNotWaitedForPastTheEnd(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.forward(cmd.Process.Pid); err != nil {
+	if err := n.forward(cmd.Process.Pid, 1); err != nil {
 		t.Error(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.forward(cmd.Process.Pid); err != nil {
+	if err := n.forward(cmd.Process.Pid, 1); err != nil {
 		t.Error(err)
 	}
 }
@@ -161,7 +161,8 @@ func TestBarrierDoesNotWaitForEver(t *testing.T) {
 func TestNotifySocketInTheContainer(t *testing.T) {
 	n := newTestNotifier(t, "@x")
 	spec := &specs.Spec{Process: &specs.Process{Env: []string{"A=1"}}}
-	if err := n.edit(spec); err != nil {
+	n.edit(spec)
+	if err := n.prepare(); err != nil {
 		t.Fatal(err)
 	}
 	if m := spec.Mounts[0]; m.Destination != "/run/notify" || m.Source != n.dir || !slices.Contains(m.Options, "ro") {
@@ -175,6 +176,12 @@ func TestNotifySocketInTheContainer(t *testing.T) {
 	}
 	if st, err := os.Stat(filepath.Join(n.dir, "notify.sock")); err != nil || st.Mode().Perm() != 0o777 {
 		t.Errorf("socket: %v, %v", st, err)
+	}
+	if err := n.remove(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(n.dir); err == nil {
+		t.Error("the directory is still there")
 	}
 }
 

@@ -2,6 +2,7 @@ package runtimecli
 
 import (
 	"errors"
+	"os"
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/container"
@@ -52,22 +53,49 @@ func (r *runner) run(s *session, st store, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	o.Keep = r.keep
+	o.Keep, o.Detach = r.keep, r.detach
 	if err := s.makeRoot(); err != nil {
 		return err
 	}
+	notify, err := s.inherit(id, &o)
+	if err == nil && notify != nil {
+		err = notify.listen()
+	}
+	if err == nil {
+		err = r.start(s, st, c, o, notify)
+	}
+	if notify != nil && (err != nil || !r.detach) && !r.keep {
+		if rerr := notify.remove(); rerr != nil {
+			s.log.error(rerr) // err may be the program's exit status, which stays
+		}
+	}
+	return err
+}
+
+// start runs the container and, unless it is to be left alone, stays until its end.
+func (r *runner) start(s *session, st store, c *cli.Call, o container.CreateOptions, notify *notifier) error {
+	id := c.Args[0]
 	if r.detach {
-		o.Detach = true
-		_, _, err := st.Run(id, o)
-		return err
+		h, _, err := st.Run(id, o)
+		if err != nil || notify == nil {
+			return err
+		}
+		defer notify.close()
+		pid, err := firstPid(h)
+		if err != nil || pid == 0 {
+			return err
+		}
+		return notify.forward(pid, pid)
 	}
 	var h handle
 	status, err := s.foreground(c, func(console consoleFunc) (process, error) {
 		o.Console = console
 		var p process
 		var err error
-		h, p, err = st.Run(id, o)
-		return p, err
+		if h, p, err = st.Run(id, o); err != nil {
+			return nil, err
+		}
+		return p, s.tellWhenReady(h, notify)
 	})
 	if h != nil && !r.keep {
 		// By force, for without a pid namespace others may have outlived the first process.
@@ -81,6 +109,30 @@ func (r *runner) run(s *session, st store, c *cli.Call) error {
 		return err
 	}
 	return exitWith(status)
+}
+
+// tellWhenReady passes readiness on in the background. What systemd watches is
+// ourselves, for we stay as long as the container does.
+func (s *session) tellWhenReady(h handle, notify *notifier) error {
+	if notify == nil {
+		return nil
+	}
+	pid, err := firstPid(h)
+	if err != nil || pid == 0 {
+		return err
+	}
+	go func() {
+		if err := notify.forward(pid, os.Getpid()); err != nil {
+			s.log.warn(err.Error())
+		}
+	}()
+	return nil
+}
+
+// firstPid is the container's first process, 0 when it has ended.
+func firstPid(h handle) (int, error) {
+	st, err := h.State()
+	return st.Pid, err
 }
 
 // exitWith makes the process's status ours.

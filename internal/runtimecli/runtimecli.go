@@ -54,8 +54,18 @@ func newSession(o Options) *session {
 		Options: o,
 		log:     logger{format: "text", now: time.Now, program: o.Name, likeRunc: o.LikeRunc},
 		getenv:  os.Getenv,
-		open:    func(root string) store { return disk{container.Store{Root: root, Replay: os.Args}} },
+		open:    openStore,
 	}
+}
+
+// openStore lets the store keep what the command line did for the next time,
+// unless what it does depends on more than the command line.
+func openStore(root string) store {
+	st := container.Store{Root: root}
+	if os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" {
+		st.Replay = os.Args
+	}
+	return disk{st}
 }
 
 func (s *session) command() cli.Command {
@@ -218,9 +228,6 @@ func (s *session) rootlessMode() (container.Tristate, error) {
 // checkPreserved makes sure that the n descriptors from 3 on are open: a process
 // would else find something else, or nothing, where its caller promised a file.
 func checkPreserved(n int) error {
-	if n < 0 {
-		return fmt.Errorf("--preserve-fds %d: want 0 or more", n)
-	}
 	for fd := 3; fd < 3+n; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return fmt.Errorf("--preserve-fds %d: descriptor %d: %w", n, fd, err)
