@@ -1,6 +1,7 @@
 package runtimetest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,9 +52,13 @@ func (b *bundle) cgroupFile(controller, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// cgroupDirs lists the directories that exist for a control group path in any hierarchy.
+// cgroupDirs lists the directories that exist for a control group path of a test in any hierarchy.
+// Any other path, above all the empty one, which is the root of everything, has none.
 func cgroupDirs(path string) []string {
 	var dirs []string
+	if !strings.Contains(path, fmt.Sprintf("tt%d-", os.Getpid())) {
+		return nil
+	}
 	seen := map[string]bool{}
 	for _, mount := range hierarchies() {
 		dir := filepath.Join(mount, path)

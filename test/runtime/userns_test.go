@@ -83,7 +83,7 @@ func TestUserNamespaceIsJoinedByPath(t *testing.T) {
 	b := newBundle(t)
 	pid := holder(t, unix.CLONE_NEWUSER, &syscall.SysProcAttr{
 		UidMappings: []syscall.SysProcIDMap{{HostID: shiftedRoot, Size: 65536}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: shiftedRoot, Size: 65536}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: shiftedRoot, Size: 65536}}, GidMappingsEnableSetgroups: true,
 	})
 	b.giveRootTo(shiftedRoot)
 	path := fmt.Sprintf("/proc/%d/ns/user", pid)
