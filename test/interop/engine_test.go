@@ -118,15 +118,30 @@ func (e *engine) start(t *testing.T, options []string, command ...string) (name 
 	name = strings.ToLower(strings.NewReplacer("/", "-", "_", "-", " ", "-").Replace(t.Name()))
 	e.must(t, e.run(append([]string{"--detach", "--name", name}, options...), command...)...)
 	t.Cleanup(func() {
-		// The test's own context has ended by now.
-		argv := append(append(e.command[:len(e.command):len(e.command)], "rm"), e.force...)
-		cmd := exec.Command(argv[0], append(argv[1:], name)...)
-		cmd.Env = append(os.Environ(), e.env...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s rm %s: %v; %s", e.name, name, err, out)
-		}
+		e.remove(t, name)
 	})
 	return name
+}
+
+// remove removes a container, running or not. The test's own context may have
+// ended. Podman's command to clean up after the container's end runs at the
+// same time and can be in the way of its rm, so a second attempt is fair.
+func (e *engine) remove(t *testing.T, name string) {
+	t.Helper()
+	argv := append(append(e.command[:len(e.command):len(e.command)], "rm"), e.force...)
+	for attempt := 1; ; attempt++ {
+		cmd := exec.Command(argv[0], append(argv[1:], name)...)
+		cmd.Env = append(os.Environ(), e.env...)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if attempt == 3 {
+			t.Errorf("%s rm %s: %v; %s", e.name, name, err, out)
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // inspect returns one field of a container.
