@@ -350,7 +350,7 @@ func (b *bundle) cleanup() {
 		b.t.Errorf("left behind: %s\n%v", strings.Join(left, "\n  "), r)
 	}
 	killAll(b.processes())
-	removeCgroups(b.Spec.Linux.CgroupsPath)
+	b.removeCgroups()
 	for i := 0; i < 20 && len(mountsBelow(b.scratch)) > 0; i++ {
 		for _, m := range mountsBelow(b.scratch) {
 			unix.Unmount(m, unix.MNT_DETACH)
@@ -378,7 +378,7 @@ func (b *bundle) leftovers() []string {
 	for _, m := range mountsBelow(b.rootfs()) {
 		left = append(left, "mount "+m)
 	}
-	for _, d := range cgroupDirs(b.Spec.Linux.CgroupsPath) {
+	for _, d := range b.cgroupDirs() {
 		left = append(left, "cgroup "+d)
 	}
 	if _, err := os.Lstat(filepath.Join(b.root, b.id)); err == nil {

@@ -1,9 +1,9 @@
 package runtimetest
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,27 +52,46 @@ func (b *bundle) cgroupFile(controller, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// cgroupDirs lists the directories that exist for a control group path of a test in any hierarchy.
-// Any other path, above all the empty one, which is the root of everything, has none.
-func cgroupDirs(path string) []string {
+// cgroupDirs lists the control groups of this container that exist. Where the runtime chose the place,
+// they are searched for by the container's name, which no group of anybody else has.
+func (b *bundle) cgroupDirs() []string {
 	var dirs []string
-	if !strings.Contains(path, fmt.Sprintf("tt%d-", os.Getpid())) {
-		return nil
-	}
-	seen := map[string]bool{}
-	for _, mount := range hierarchies() {
-		dir := filepath.Join(mount, path)
-		if _, err := os.Stat(dir); err == nil && !seen[dir] {
-			seen[dir] = true
-			dirs = append(dirs, dir)
+	path := b.Spec.Linux.CgroupsPath
+	for _, mount := range mountPoints() {
+		if strings.HasPrefix(path, "/"+b.id) {
+			if _, err := os.Stat(filepath.Join(mount, path)); err == nil {
+				dirs = append(dirs, filepath.Join(mount, path))
+			}
+			continue
 		}
+		named := regexp.MustCompile(`\b` + b.id + `\b`)
+		filepath.WalkDir(mount, func(p string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() && named.MatchString(d.Name()) {
+				dirs = append(dirs, p)
+				return filepath.SkipDir
+			}
+			return nil
+		})
 	}
 	return dirs
 }
 
+// mountPoints lists each hierarchy once.
+func mountPoints() []string {
+	seen := map[string]bool{}
+	var points []string
+	for _, m := range hierarchies() {
+		if !seen[m] {
+			seen[m] = true
+			points = append(points, m)
+		}
+	}
+	return points
+}
+
 // removeCgroups kills what is inside and removes the directories, children first.
-func removeCgroups(path string) {
-	for _, dir := range cgroupDirs(path) {
+func (b *bundle) removeCgroups() {
+	for _, dir := range b.cgroupDirs() {
 		var found []string
 		filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

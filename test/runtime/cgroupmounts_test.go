@@ -141,13 +141,11 @@ func TestRelativeCgroupsPathIsConsistentAndRemoved(t *testing.T) {
 		t.Fatalf("the path %s is not used: %s", b.Spec.Linux.CgroupsPath, text)
 	}
 	b.must("delete", "--force", b.id)
-	b.Spec.Linux.CgroupsPath = path
-	for _, d := range cgroupDirs(path) {
-		t.Errorf("delete left %s", d)
-	}
-	b.Spec.Linux.CgroupsPath = filepath.Dir(path) // made on the way: for cleanup
-	for _, d := range cgroupDirs(filepath.Dir(path)) {
-		os.Remove(d)
+	for _, d := range b.cgroupDirs() {
+		if strings.HasSuffix(d, "/sub") {
+			t.Errorf("delete left %s", d)
+		}
+		os.Remove(d) // made on the way: a runtime may leave it
 	}
 }
 
@@ -162,11 +160,8 @@ func TestWithoutCgroupsPathTheRuntimeChooses(t *testing.T) {
 	if !strings.Contains(string(text), b.id) {
 		t.Errorf("the container's groups do not carry its name: %s", text)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-		if f := strings.SplitN(line, ":", 3); strings.Contains(f[2], b.id) {
-			b.Spec.Linux.CgroupsPath = f[2]
-			break
-		}
+	if len(b.cgroupDirs()) == 0 {
+		t.Error("no group carries its name")
 	}
 	b.destroy()
 }
@@ -183,7 +178,7 @@ func TestOccupiedOrFrozenCgroupIsRefused(t *testing.T) {
 	if first.status() != specs.StateRunning {
 		t.Error("the refused container ended the first one")
 	}
-	if len(cgroupDirs(first.Spec.Linux.CgroupsPath)) == 0 {
+	if len(first.cgroupDirs()) == 0 {
 		t.Error("the refused container removed the cgroup of the first one")
 	}
 	second.Spec.Linux.CgroupsPath = "/" + second.id
