@@ -66,13 +66,8 @@ func startScope(t *testing.T, h *Host, r Request) (*Plan, *gated) {
 			t.Errorf("Remove = %v", err)
 		}
 	})
-	if err := Run(p.Steps); err != nil {
-		t.Fatalf("steps: %v", err)
-	}
-	if p.Devices != nil {
-		if err := ApplyDevices(p.Dir, p.Devices); err != nil {
-			t.Fatal(err)
-		}
+	if err := p.Enter(g.cmd.Process.Pid); err != nil {
+		t.Fatal(err)
 	}
 	_, _ = io.WriteString(g.gate, "go\n")
 	return p, g
@@ -99,6 +94,9 @@ func unitProperty(t *testing.T, unit, name string) any {
 
 func TestLiveSystemdScope(t *testing.T) {
 	h := needSystemd(t)
+	if h.Mode() != V2 {
+		t.Skip("needs pure cgroup v2")
+	}
 	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
 	p, g := startScope(t, h, Request{
 		ID: "x", CgroupsPath: "tare-test.slice:unit:scope",
@@ -109,22 +107,18 @@ func TestLiveSystemdScope(t *testing.T) {
 		},
 		Annotations: map[string]string{"org.systemd.property.Description": "'a test'"},
 	})
-	if err := Run(p.Late); err != nil {
-		t.Fatal(err)
-	}
 	if pids, err := p.Group.Pids(); err != nil || len(pids) != 1 || pids[0] != g.cmd.Process.Pid {
 		t.Errorf("Pids = %v, %v, want %d", pids, err, g.cmd.Process.Pid)
 	}
 	l := &live{Plan: p, h: h, t: t}
-	files := []string{"memory.max", "67108864", "memory.high", "49999872", "pids.max", "0", "cpu.weight", "59", "cpu.max", "12345 50000", "cpuset.cpus", "0"}
-	l.want("", files...)
+	l.want("", "memory.max", "67108864", "memory.high", "49999872", "pids.max", "0", "cpu.weight", "59",
+		"cpu.max", "12345 50000", "cpuset.cpus", "0")
 	if got := unitProperty(t, "unit-scope.scope", "org.freedesktop.systemd1.Scope.MemoryMax"); got != uint64(64<<20) {
 		t.Errorf("MemoryMax = %v", got)
 	}
 	if got := unitProperty(t, "unit-scope.scope", "org.freedesktop.systemd1.Unit.Description"); got != "a test" {
 		t.Errorf("Description = %v", got)
 	}
-
 	err := p.Group.Update(&specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: ptr(int64(32 << 20))}, Pids: &specs.LinuxPids{Limit: ptr(int64(7))},
 		Unified: map[string]string{"memory.high": "max"},
@@ -132,15 +126,7 @@ func TestLiveSystemdScope(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// systemd must not undo what is in the files when it is reloaded.
-	b, err := dialSystemd(t.Context(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.close()
-	if err := b.call(t.Context(), "Reload"); err != nil {
-		t.Fatal(err)
-	}
+	reloadSystemd(t)
 	l.want("", "memory.max", "33554432", "memory.high", "max", "pids.max", "7", "cpu.weight", "59")
 	group, err := unix.Open(p.Dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -152,6 +138,56 @@ func TestLiveSystemdScope(t *testing.T) {
 		t.Errorf("%d device programs of ours after a reload, %v", len(ours), err)
 	}
 	closeAll(ours)
+}
+
+// systemd must not undo what is in the files when it is reloaded.
+func reloadSystemd(t *testing.T) {
+	t.Helper()
+	b, err := dialSystemd(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	if err := b.call(t.Context(), "Reload"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLiveSystemdScopeOnV1(t *testing.T) {
+	h := needSystemd(t)
+	if h.Mode() == V2 {
+		t.Skip("needs cgroup v1")
+	}
+	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
+	p, g := startScope(t, h, Request{
+		ID: "x", CgroupsPath: "tare-test.slice:unit:scope",
+		Resources: &specs.LinuxResources{
+			Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20))}, Pids: &specs.LinuxPids{Limit: ptr(int64(5))}, Devices: rules,
+			CPU: &specs.LinuxCPU{Shares: ptr(uint64(512)), Quota: ptr(int64(20000)), Period: ptr(uint64(50000)), Cpus: "0"},
+		},
+	})
+	for name, dir := range p.Group.Paths {
+		pids, err := processesIn(dir)
+		if err != nil || len(pids) != 1 || pids[0] != g.cmd.Process.Pid {
+			t.Errorf("processes of %q = %v, %v, want %d", name, pids, err, g.cmd.Process.Pid)
+		}
+	}
+	l := &live{Plan: p, h: h, t: t}
+	check := func(memory string) {
+		t.Helper()
+		l.want("memory", v1MemoryLimit, memory)
+		l.want("cpu", "cpu.shares", "512", "cpu.cfs_quota_us", "20000")
+		l.want("pids", "pids.max", "5")
+		if list, ok := parseDevicesList(readString(p.Group.Paths["devices"], "devices.list")); !ok || len(list) != len(rules)-1 {
+			t.Errorf("devices.list has %d rules, %v, want %d", len(list), ok, len(rules)-1)
+		}
+	}
+	check("67108864")
+	if err := p.Group.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(32 << 20))}}); err != nil {
+		t.Fatal(err)
+	}
+	reloadSystemd(t)
+	check("33554432")
 }
 
 func TestLiveSystemdRemove(t *testing.T) {

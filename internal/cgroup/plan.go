@@ -34,7 +34,7 @@ type Request struct {
 
 // Plan is how to make the group of a container, as data.
 type Plan struct {
-	Steps []Step // before the clone; with a Unit, after StartUnit
+	Steps []Step // before the clone; with a Unit, after StartUnit: see Enter
 	Late  []Step // when the process is set up in its namespaces, just before the exec gate
 
 	// Tasks are v1 files. The child writes "0" to each itself, in this order:
@@ -51,7 +51,7 @@ type Plan struct {
 	Devices []byte
 
 	Group    Group // to be kept in the container's state
-	Unit     *Unit // systemd: call StartUnit while the child waits at a gate
+	Unit     *Unit // systemd: call StartUnit and Enter while the child waits at a gate
 	Warnings []string
 }
 

@@ -50,8 +50,8 @@ func (b *planner) limitsV2(settings []setting) {
 	for _, s := range settings {
 		step := s.step(b.v2dir)
 		// With a limit of 0 not even the container's first process could be
-		// cloned into the group; once in it, it may not fork.
-		if s.file == "pids.max" && s.value == "0" {
+		// cloned into the group (systemd moves it there, which is not limited).
+		if s.file == "pids.max" && s.value == "0" && b.unit == nil {
 			b.plan.Late = append(b.plan.Late, step)
 			continue
 		}

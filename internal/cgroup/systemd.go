@@ -37,6 +37,27 @@ func (p *Plan) StartUnit(ctx context.Context, pid int) error {
 	return u.check(pid)
 }
 
+// Enter does what is left to do after StartUnit: it executes the steps, attaches
+// the device program, and moves the process into the v1 groups that systemd
+// knows nothing of.
+func (p *Plan) Enter(pid int) error {
+	if err := Run(p.Steps); err != nil {
+		return err
+	}
+	if p.Devices != nil {
+		if err := ApplyDevices(p.Dir, p.Devices); err != nil {
+			return err
+		}
+	}
+	for _, file := range p.Tasks {
+		procs := filepath.Join(filepath.Dir(file), "cgroup.procs")
+		if err := writeFile(procs, strconv.Itoa(pid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check makes sure that systemd put the process where the plan's steps will
 // write.
 func (u *Unit) check(pid int) error {
