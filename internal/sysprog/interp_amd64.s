@@ -50,15 +50,17 @@ call:
 	JCC   failed          // unsigned >=
 
 good:
+	TESTQ AX, AX
+	JNZ   store
+	MOVQ  104(R12), CX    // zero
+	TESTQ CX, CX
+	JNZ   jump
+
+store:
 	MOVQ  64(R12), CX     // out
 	TESTQ CX, CX
 	JZ    2(PC)
 	MOVQ  AX, (CX)
-	TESTQ AX, AX
-	JNZ   nonzero
-	MOVQ  104(R12), CX    // zero
-	TESTQ CX, CX
-	JNZ   jump
 
 nonzero:
 	MOVQ  112(R12), CX    // then

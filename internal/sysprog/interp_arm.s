@@ -41,14 +41,16 @@ call:
 	BCS  failed           // unsigned >=
 
 good:
-	MOVW 32(R8), R6       // out
-	CMP  $0, R6
-	MOVW.NE R0, (R6)
 	CMP  $0, R0
-	BNE  nonzero
+	BNE  store
 	MOVW 52(R8), R6       // zero
 	CMP  $0, R6
 	BNE  jump
+
+store:
+	MOVW 32(R8), R6       // out
+	CMP  $0, R6
+	MOVW.NE R0, (R6)
 
 nonzero:
 	MOVW 56(R8), R6       // then

@@ -37,12 +37,14 @@ call:
 	BHS  failed           // unsigned >= -4095
 
 good:
+	CBNZ R0, store
+	MOVD 104(R19), R9     // zero
+	CBNZ R9, jump
+
+store:
 	MOVD 64(R19), R9      // out
 	CBZ  R9, 2(PC)
 	MOVD R0, (R9)
-	CBNZ R0, nonzero
-	MOVD 104(R19), R9     // zero
-	CBNZ R9, jump
 
 nonzero:
 	MOVD 112(R19), R9     // then

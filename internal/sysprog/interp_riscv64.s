@@ -43,12 +43,14 @@ call:
 	BGEU X10, X5, failed
 
 good:
+	BNEZ X10, store
+	MOV  104(X18), X5     // zero
+	BNEZ X5, jump
+
+store:
 	MOV  64(X18), X5      // out
 	BEQZ X5, 2(PC)
 	MOV  X10, (X5)
-	BNEZ X10, nonzero
-	MOV  104(X18), X5     // zero
-	BNEZ X5, jump
 
 nonzero:
 	MOV  112(X18), X5     // then

@@ -105,6 +105,26 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// A forked child that shares the memory gets 0 where its parent stored the child's pid.
+func TestZeroThatIsJumpedOnIsNotStored(t *testing.T) {
+	var l List
+	kept, stored := l.Slot("kept"), l.Slot("stored")
+	zero := l.Label("zero")
+	l.Do("", "getpid").To(kept)
+	l.Do("", "getpid").To(stored)
+	l.Do("", Compare, Str("a"), Str("a"), Int(1)).To(stored)
+	l.Do("", Compare, Str("a"), Str("a"), Int(1)).To(kept).IfZero(zero)
+	l.Do("", "exit_group", Int(1))
+	l.Here(zero)
+	m := load(t, &l)
+	if err := m.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if int(m.Word(kept)) != unix.Getpid() || m.Word(stored) != 0 {
+		t.Errorf("kept %d, stored %d, want %d and 0", m.Word(kept), m.Word(stored), unix.Getpid())
+	}
+}
+
 func TestUnknownCallIsENOSYS(t *testing.T) {
 	var l List
 	l.Do("", "no_such_call", Int(3)).OK(unix.ENOSYS)

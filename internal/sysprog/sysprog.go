@@ -164,7 +164,8 @@ func (op *Op) On(err unix.Errno, to *Label) *Op {
 // To stores the result in s.
 func (op *Op) To(s *Slot) *Op { op.Out = s; return op }
 
-// IfZero goes on at to when the result is 0.
+// IfZero goes on at to when the result is 0, which is then not stored: a forked
+// child that shares the list's memory would overwrite its parent's result.
 func (op *Op) IfZero(to *Label) *Op { op.Zero = to; return op }
 
 // Next goes on at to after success.
