@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,28 +14,44 @@ import (
 )
 
 // Process is a process that was started in a container and is a child of the
-// caller.
+// caller. Signal and Wait may be called at the same time.
 type Process struct {
-	Pid   int
-	pidfd int // -1 where the kernel has none
+	Pid int
+
+	mu    sync.Mutex // held while it is reaped or signalled: a pid must not be another's by then
+	pidfd int        // -1 where the kernel has none
+	done  bool
 }
 
 // Wait waits for the process's end and returns its exit code, or 128 plus the
 // number of the signal that killed it.
 func (p *Process) Wait() (status int, err error) {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return -1, fmt.Errorf("wait for process %d: %w", p.Pid, err)
-		}
-		break
+	if err := again(func() error {
+		return unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}); err != nil {
+		return -1, fmt.Errorf("wait for process %d: %w", p.Pid, err)
 	}
-	p.Release()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ws unix.WaitStatus
+	if err := again(func() error {
+		_, err := unix.Wait4(p.Pid, &ws, 0, nil)
+		return err
+	}); err != nil {
+		return -1, fmt.Errorf("wait for process %d: %w", p.Pid, err)
+	}
+	p.done = true
+	p.release()
 	return exitCode(ws), nil
+}
+
+// again repeats a system call that a signal interrupts.
+func again(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 func exitCode(ws unix.WaitStatus) int {
@@ -44,22 +61,29 @@ func exitCode(ws unix.WaitStatus) int {
 	return ws.ExitStatus()
 }
 
-// Signal sends sig to the process.
+// Signal sends sig to the process. os.ErrProcessDone: it was reaped.
 func (p *Process) Signal(sig unix.Signal) error {
-	err := unix.ENOSYS
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return os.ErrProcessDone
+	}
 	if p.pidfd >= 0 {
-		if e := unix.PidfdSendSignal(p.pidfd, sig, nil, 0); !errors.Is(e, unix.ENOSYS) {
-			return e
+		if err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0); !errors.Is(err, unix.ENOSYS) {
+			return err
 		}
 	}
-	if errors.Is(err, unix.ENOSYS) {
-		return unix.Kill(p.Pid, sig)
-	}
-	return err
+	return unix.Kill(p.Pid, sig)
 }
 
 // Release gives up waiting for the process.
 func (p *Process) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.release()
+}
+
+func (p *Process) release() {
 	if p.pidfd >= 0 {
 		_ = unix.Close(p.pidfd)
 		p.pidfd = -1

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/program"
@@ -189,6 +190,12 @@ func (k *creation) launch() error {
 	}
 	if k.in.Facts.Pidfd {
 		k.pidfd = int(uint32(mem.Word(k.prog.Pidfd)))
+		if k.byFirstChild() {
+			// The clone put it into the first child's table of descriptors, not into ours.
+			if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
+				return fmt.Errorf("open pidfd: %w", err)
+			}
+		}
 	}
 	if !k.in.Fork {
 		return nil
@@ -198,6 +205,23 @@ func (k *creation) launch() error {
 		return err
 	}
 	return k.takeConsole()
+}
+
+// byFirstChild tells whether the process was made by a child of ours that had
+// joined namespaces, and became our child only then.
+func (k *creation) byFirstChild() bool {
+	if k.in.Spec == nil {
+		return true // exec
+	}
+	if k.spec.Linux == nil {
+		return false
+	}
+	for _, n := range k.spec.Linux.Namespaces {
+		if n.Path != "" && (n.Type == specs.PIDNamespace || n.Type == specs.UserNamespace) {
+			return true
+		}
+	}
+	return false
 }
 
 // load puts a program into memory. The caller is made undumpable first, so

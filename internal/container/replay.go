@@ -77,7 +77,7 @@ func watch(paths ...string) ([]program.Watch, error) {
 // start or delete fits: no hooks, all processes end with the first one, and
 // the control groups are these.
 func (k *creation) plainName() string {
-	if k.spec.Hooks != nil || !program.Replayable(&k.in) || k.plan.Unit != nil || !k.caller.ExitInfo {
+	if k.o.Edit != nil || k.spec.Hooks != nil || !program.Replayable(&k.in) || k.plan.Unit != nil || !k.caller.ExitInfo {
 		return ""
 	}
 	for _, m := range k.spec.Mounts {
