@@ -131,7 +131,7 @@ func (a *assembler) op(i int, op *Op) error {
 	if op.Out != nil {
 		w[opOut] = a.slot(op.Out)
 	}
-	w[opErr1], w[opErr2] = uintptr(op.Alt[0].Err), uintptr(op.Alt[1].Err)
+	w[opErr1], w[opErr2] = tolerated(op.Alt[0]), tolerated(op.Alt[1])
 	for _, to := range []struct {
 		word  int
 		label *Label
@@ -157,6 +157,15 @@ func (a *assembler) slot(s *Slot) uintptr {
 		return a.base + uintptr(s.off)
 	}
 	return s.buf.addr + uintptr(s.off)
+}
+
+// tolerated is the errno that the loop compares with; without one, a number
+// that no call returns, since raise(0) does fail.
+func tolerated(a Alt) uintptr {
+	if a.Err == 0 {
+		return anyErrno + 1
+	}
+	return uintptr(a.Err)
 }
 
 func (a *assembler) opAddr(i int) uintptr { return a.opBase + uintptr(i*opWords*WordSize) }

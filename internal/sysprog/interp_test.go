@@ -226,3 +226,17 @@ func TestSpawnUnderGC(t *testing.T) {
 	close(stop)
 	<-ended
 }
+
+func TestRaiseWithoutErrnoIsAFailure(t *testing.T) {
+	var l List
+	reached := l.Slot("reached")
+	l.Do("this cannot be", Raise, Int(0))
+	l.Do("", Set, Int(1)).To(reached)
+	m := load(t, &l)
+	if err := m.Run(); err == nil || err.Error() != "this cannot be" {
+		t.Errorf("Run = %v, want what the op says", err)
+	}
+	if m.Word(reached) != 0 {
+		t.Error("went on after raise(0)")
+	}
+}
