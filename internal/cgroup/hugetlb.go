@@ -16,11 +16,12 @@ func hugetlbSettings(p place, limits []specs.LinuxHugepageLimit) ([]setting, err
 	if p.v2 {
 		end = ".max"
 	}
+	pages := hugepageSizes(p.files)
 	var list []setting
 	for _, l := range limits {
-		if !slices.Contains(p.pages, l.Pagesize) {
+		if !slices.Contains(pages, l.Pagesize) {
 			return nil, fmt.Errorf("hugepageLimits %q: not a huge page size of this machine (%s)",
-				l.Pagesize, strings.Join(p.pages, ", "))
+				l.Pagesize, strings.Join(pages, ", "))
 		}
 		v := strconv.FormatUint(l.Limit, 10)
 		list = append(list,

@@ -122,17 +122,19 @@ func makeLive(t *testing.T, h *Host, r Request) *live {
 }
 
 func (l *live) cleanup() {
-	if !l.Group.Exists() {
-		return
-	}
-	if err := l.Group.Signal(unix.SIGKILL); err != nil {
-		l.t.Errorf("kill: %v", err)
-	}
-	if err := l.Group.Remove(); err != nil {
-		l.t.Errorf("remove: %v", err)
+	if l.Group.Exists() {
+		if err := l.Group.Signal(unix.SIGKILL); err != nil {
+			l.t.Errorf("kill: %v", err)
+		}
+		if err := l.Group.Remove(); err != nil {
+			l.t.Errorf("remove: %v", err)
+		}
 	}
 	for _, dir := range l.Group.dirs() {
-		_ = unix.Rmdir(filepath.Dir(dir)) // the scope, if this was the last
+		// The scope, if this was the last; not what others make groups in.
+		if above := filepath.Dir(dir); filepath.Base(above) == filepath.Base(scope()) {
+			_ = unix.Rmdir(above)
+		}
 	}
 }
 
@@ -633,5 +635,33 @@ func sortedTasks(l *live) []string {
 	return list
 }
 
+// withKernel adds the deprecated limit on kernel memory, which engines still send.
+func withKernel(m specs.LinuxMemory, limit int64) *specs.LinuxMemory {
+	//lint:ignore SA1019 old engines send it
+	m.Kernel = &limit
+	return &m
+}
+
 // strconvPid is the pid as control files take it.
 func strconvPid(pid int) string { return strconv.Itoa(pid) }
+
+// BenchmarkProbeAndPlan is what a container's start pays for its group before
+// the first system call of its list.
+func BenchmarkProbeAndPlan(b *testing.B) {
+	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
+	for _, path := range []string{"", "/tare-bench/c"} {
+		b.Run("path="+path, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				h, err := Probe()
+				if err != nil {
+					b.Fatal(err)
+				}
+				r := &specs.LinuxResources{Devices: rules, Pids: &specs.LinuxPids{Limit: ptr(int64(100))}}
+				if _, err := NewPlan(h, Request{ID: "bench", CgroupsPath: path, Resources: r}); err != nil {
+					b.Skip(err)
+				}
+			}
+		})
+	}
+}

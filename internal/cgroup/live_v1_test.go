@@ -55,10 +55,9 @@ func TestLiveV1UpdateTakesANewControllerIntoUse(t *testing.T) {
 
 func TestLiveV1Memory(t *testing.T) {
 	h := needV1Controllers(t, "memory")
-	l := newLive(t, h, &specs.LinuxResources{Memory: &specs.LinuxMemory{
+	l := newLive(t, h, &specs.LinuxResources{Memory: withKernel(specs.LinuxMemory{
 		Limit: ptr(int64(64 << 20)), Swap: ptr(int64(96 << 20)), Reservation: ptr(int64(32 << 20)), Swappiness: ptr(uint64(10)),
-		Kernel: ptr(int64(64 << 20)),
-	}})
+	}, 64<<20)})
 	l.want("memory", v1MemoryLimit, "67108864", v1MemswLimit, "100663296", "memory.soft_limit_in_bytes", "33554432", "memory.swappiness", "10")
 	// Both limits up beyond the old ones, both down, then none: every order the
 	// kernel insists on.

@@ -45,7 +45,7 @@ func deviceName(major, minor int64) string { return fmt.Sprintf("%d:%d", major, 
 func TestLiveV2Limits(t *testing.T) {
 	h := needV2(t)
 	l := newLive(t, h, &specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Reservation: ptr(int64(32 << 20)), Kernel: ptr(int64(1 << 20))},
+		Memory: withKernel(specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Reservation: ptr(int64(32 << 20))}, 1<<20),
 		CPU:    &specs.LinuxCPU{Shares: ptr(uint64(2)), Quota: ptr(int64(10000))},
 		Pids:   &specs.LinuxPids{Limit: ptr(int64(33))},
 		Unified: map[string]string{
@@ -159,10 +159,11 @@ func TestLiveV2IO(t *testing.T) {
 
 func TestLiveV2Hugetlb(t *testing.T) {
 	h := needV2(t)
-	if len(h.pages) == 0 || !h.offers("hugetlb") {
+	pages := hugepageSizes("/")
+	if len(pages) == 0 || !h.offers("hugetlb") {
 		t.Skip("needs huge pages")
 	}
-	size := h.pages[0]
+	size := pages[0]
 	l := newLive(t, h, &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: size, Limit: 1 << 30}}})
 	l.want("", "hugetlb."+size+".max", "1073741824", "hugetlb."+size+".rsvd.max", "1073741824")
 	s, err := l.Group.Stats()

@@ -131,7 +131,8 @@ func swapV2(p place, m *specs.LinuxMemory) (v string, ok bool, err error) {
 
 // kernelMemory reads the deprecated field in one place.
 func kernelMemory(m *specs.LinuxMemory) int64 {
-	return value(m.Kernel) //nolint:staticcheck // SA1019: old engines still send it
+	//lint:ignore SA1019 old engines still send it
+	return value(m.Kernel)
 }
 
 // value is what v points at, or 0.

@@ -78,15 +78,21 @@ type planner struct {
 	unit      *Unit
 	plan      *Plan
 
-	v1dirs map[*hierarchy]string // v1 hierarchies in use and the directory in each
-	v2dir  string                // "" while the v2 hierarchy is not in use
-	needed map[string]bool       // v2 controllers that a limit needs
+	v1dirs map[*hierarchy]spot // v1 hierarchies in use and the directory in each
+	v2dir  spot                // zero while the v2 hierarchy is not in use
+	needed map[string]bool     // v2 controllers that a limit needs
+}
+
+// spot is where the group is going to be in a hierarchy.
+type spot struct {
+	dir   string
+	there bool // the directory exists already
 }
 
 func newPlan(h *Host, r Request) (*Plan, error) {
 	b := &planner{
 		h: h, r: r, resources: r.Resources, plan: &Plan{},
-		v1dirs: make(map[*hierarchy]string), needed: make(map[string]bool),
+		v1dirs: make(map[*hierarchy]spot), needed: make(map[string]bool),
 	}
 	if b.resources == nil {
 		b.resources = &specs.LinuxResources{}
@@ -157,12 +163,12 @@ func (b *planner) place(controller string) place { return b.h.place(controller) 
 
 func (h *Host) place(controller string) place {
 	if y := h.find(controller); y != nil {
-		return place{controller: controller, top: y.point, pages: h.pages}
+		return place{controller: controller, top: y.point, files: h.files}
 	}
-	p := place{controller: controller, v2: len(h.v1) == 0, missing: true, pages: h.pages}
+	p := place{controller: controller, v2: len(h.v1) == 0, missing: true, files: h.files}
 	if name := v2Name(controller); name != "" && h.v2 != nil {
 		if h.offers(name) {
-			return place{controller: name, v2: true, top: h.v2.point, pages: h.pages}
+			return place{controller: name, v2: true, top: h.v2.point, files: h.files}
 		}
 		if p.v2 {
 			p.controller = name
@@ -202,11 +208,11 @@ func (b *planner) choose(c *converted) error {
 		if named(y) && !y.is(systemdHierarchy) {
 			continue // someone else's bookkeeping
 		}
-		dir, err := b.dir(*y)
+		s, err := b.spot(*y)
 		if err != nil {
 			return err
 		}
-		b.v1dirs[y] = dir
+		b.v1dirs[y] = s
 	}
 	return b.chooseV2(c, use)
 }
@@ -238,7 +244,7 @@ func (b *planner) chooseV2(c *converted, use map[string]bool) error {
 		return nil // without a freezer the container cannot be paused, but runs
 	}
 	if b.h.Mode() == V2 || len(b.needed) > 0 {
-		b.v2dir, err = b.dir(*b.h.v2)
+		b.v2dir, err = b.spot(*b.h.v2)
 	}
 	return err
 }
@@ -270,7 +276,24 @@ func usesAny(y *hierarchy, use map[string]bool) bool {
 	return false
 }
 
-// dir is the container's directory in a hierarchy. An absolute cgroupsPath
+// spot is the container's directory in a hierarchy.
+func (b *planner) spot(y hierarchy) (spot, error) {
+	dir, err := b.dir(y)
+	if err != nil {
+		return spot{}, err
+	}
+	s := spot{dir, exists(dir)}
+	if s.there {
+		return s, checkUnused(dir)
+	}
+	// For root the kernel's word is good enough; others can do without a group.
+	if b.r.Rootless {
+		err = checkPermission(dir)
+	}
+	return s, err
+}
+
+// dir names the container's directory in a hierarchy. An absolute cgroupsPath
 // begins at the mount point; a relative one at the base of the hierarchy; and
 // without one the group is called tare/ID there.
 func (b *planner) dir(y hierarchy) (string, error) {
@@ -324,22 +347,19 @@ func between(top, dir string) []string {
 	return list
 }
 
-// mkdirs makes the directories. The last is the container's: when it is not
-// there now it must not be there then.
-func mkdirs(dirs []string) []Step {
+// mkdirs makes the directories. The last is the container's: mustBeNew is for
+// it.
+func mkdirs(dirs []string, mustBeNew bool) []Step {
 	var steps []Step
 	for i, dir := range dirs {
 		last := i == len(dirs)-1
-		steps = append(steps, Step{Kind: Mkdir, Path: dir, MustBeNew: last && !exists(dir)})
+		steps = append(steps, Step{Kind: Mkdir, Path: dir, MustBeNew: last && mustBeNew})
 	}
 	return steps
 }
 
 // checkPermission fails with EACCES or EROFS when dir cannot be made.
 func checkPermission(dir string) error {
-	if exists(dir) {
-		return nil
-	}
 	near := nearest(dir)
 	if err := writable(near); err != nil {
 		return fmt.Errorf("make cgroup %s: %s: %w", dir, near, err)
@@ -350,9 +370,6 @@ func checkPermission(dir string) error {
 // checkUnused refuses a group that another container may be using: one that
 // holds processes, or that is frozen, where the new process would never start.
 func checkUnused(dir string) error {
-	if !exists(dir) {
-		return nil
-	}
 	pids, err := processes(dir)
 	if err != nil {
 		return err

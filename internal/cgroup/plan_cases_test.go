@@ -151,7 +151,7 @@ func v2LimitCases() []planCase {
 			files: v2Files("/"),
 			r: Request{ID: "web", Resources: &specs.LinuxResources{
 				Pids:    &specs.LinuxPids{Limit: ptr(int64(0))},
-				Memory:  &specs.LinuxMemory{Limit: ptr(int64(1 << 20)), Swap: ptr(int64(3 << 20)), Kernel: ptr(int64(9))},
+				Memory:  withKernel(specs.LinuxMemory{Limit: ptr(int64(1 << 20)), Swap: ptr(int64(3 << 20))}, 9),
 				Unified: map[string]string{"memory.high": "900000", "io.max": "8:0 rbps=1\n8:16 rbps=2\n"},
 			}},
 			want: `

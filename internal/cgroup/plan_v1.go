@@ -10,17 +10,19 @@ func (b *planner) buildV1(c *converted) error {
 	var last string
 	for i := range b.h.v1 {
 		y := &b.h.v1[i]
-		dir, ok := b.v1dirs[y]
+		s, ok := b.v1dirs[y]
 		if !ok {
 			continue
 		}
-		if err := b.checkV1(y, dir); err != nil {
+		if y.is("freezer") {
+			if err := checkThawed(s.dir); err != nil {
+				return err
+			}
+		}
+		if err := b.stepsV1(y, s, c); err != nil {
 			return err
 		}
-		if err := b.stepsV1(y, dir, c); err != nil {
-			return err
-		}
-		tasks := filepath.Join(dir, "tasks")
+		tasks := filepath.Join(s.dir, "tasks")
 		switch {
 		case y.is("memory"):
 			last = tasks
@@ -29,7 +31,7 @@ func (b *planner) buildV1(c *converted) error {
 		default:
 			b.plan.Tasks = append(b.plan.Tasks, tasks)
 		}
-		b.record(y.controllers, dir)
+		b.record(y.controllers, s.dir)
 	}
 	if last != "" {
 		b.plan.Tasks = append(b.plan.Tasks, last)
@@ -47,33 +49,23 @@ func (b *planner) record(controllers []string, dir string) {
 	}
 }
 
-func (b *planner) checkV1(y *hierarchy, dir string) error {
-	if err := checkPermission(dir); err != nil {
-		return err
-	}
-	if err := checkUnused(dir); err != nil {
-		return err
-	}
-	if y.is("freezer") {
-		// A group inherits the state of the one above it.
-		near := nearest(dir)
-		if state := readString(near, "freezer.state"); state == "FROZEN" || state == "FREEZING" {
-			return fmt.Errorf("cgroup %s is frozen", near)
-		}
+// checkThawed refuses a v1 group that is frozen, or would be: a group inherits
+// the state of the one above it.
+func checkThawed(dir string) error {
+	near := nearest(dir)
+	if state := readString(near, "freezer.state"); state == "FROZEN" || state == "FREEZING" {
+		return fmt.Errorf("cgroup %s is frozen", near)
 	}
 	return nil
 }
 
 // stepsV1 plans one hierarchy: directories, then what lets a process in, then
 // the limits.
-func (b *planner) stepsV1(y *hierarchy, dir string, c *converted) error {
+func (b *planner) stepsV1(y *hierarchy, at spot, c *converted) error {
+	dir := at.dir
 	dirs := between(y.point, dir)
-	old := exists(dir)
-	b.plan.Steps = append(b.plan.Steps, mkdirs(dirs)...)
-	if b.unit != nil {
-		// systemd may or may not have made the group, by its version.
-		b.plan.Steps[len(b.plan.Steps)-1].MustBeNew = false
-	}
+	// systemd may or may not have made the group by then, by its version.
+	b.plan.Steps = append(b.plan.Steps, mkdirs(dirs, !at.there && b.unit == nil)...)
 	for _, name := range y.controllers {
 		settings := c.settings[name]
 		switch {
@@ -87,7 +79,7 @@ func (b *planner) stepsV1(y *hierarchy, dir string, c *converted) error {
 			}
 			b.plan.Steps = append(b.plan.Steps, steps...)
 		}
-		if old {
+		if at.there {
 			b.plan.Steps = append(b.plan.Steps, liftOld(settings, dir)...)
 		}
 		for _, s := range settings {

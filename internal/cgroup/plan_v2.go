@@ -14,21 +14,18 @@ import (
 
 // buildV2 plans the directory in the v2 hierarchy, if it is used.
 func (b *planner) buildV2(c *converted) error {
-	if b.v2dir == "" {
+	if b.v2dir.dir == "" {
 		return nil
 	}
 	if err := b.checkV2(); err != nil {
 		return err
 	}
-	dirs := between(b.h.v2.point, b.v2dir)
+	dirs := between(b.h.v2.point, b.v2dir.dir)
 	steps, err := b.enableAll(dirs)
 	if err != nil {
 		return err
 	}
 	b.plan.Steps = append(b.plan.Steps, steps...)
-	if b.unit != nil {
-		b.plan.Steps[len(b.plan.Steps)-1].MustBeNew = false // systemd made it
-	}
 	for _, name := range c.order {
 		if b.needed[name] {
 			b.limitsV2(c.settings[name])
@@ -40,15 +37,15 @@ func (b *planner) buildV2(c *converted) error {
 	}
 	b.limitsV2(list) // last: what is said in v2's own terms overrides
 	b.chown()
-	b.plan.Dir = b.v2dir
-	b.record([]string{unified}, b.v2dir)
+	b.plan.Dir = b.v2dir.dir
+	b.record([]string{unified}, b.v2dir.dir)
 	return b.devicesV2()
 }
 
 // limitsV2 plans the writing of settings.
 func (b *planner) limitsV2(settings []setting) {
 	for _, s := range settings {
-		step := s.step(b.v2dir)
+		step := s.step(b.v2dir.dir)
 		// With a limit of 0 not even the container's first process could be
 		// cloned into the group (systemd moves it there, which is not limited).
 		if s.file == "pids.max" && s.value == "0" && b.unit == nil {
@@ -75,13 +72,7 @@ func (b *planner) devicesV2() error {
 // checkV2 looks at the group and those above it for what would keep a process
 // out of it.
 func (b *planner) checkV2() error {
-	if err := checkPermission(b.v2dir); err != nil {
-		return err
-	}
-	if err := checkUnused(b.v2dir); err != nil {
-		return err
-	}
-	for _, dir := range between(b.h.v2.point, nearest(b.v2dir)) {
+	for _, dir := range between(b.h.v2.point, nearest(b.v2dir.dir)) {
 		switch kind := readString(dir, "cgroup.type"); kind {
 		case "threaded", "domain invalid":
 			return fmt.Errorf("cgroup %s is of type %q: only a domain can hold a container", dir, kind)
@@ -107,7 +98,7 @@ func (b *planner) enableAll(dirs []string) ([]Step, error) {
 		}
 	}
 	var steps []Step
-	made := mkdirs(dirs)
+	made := mkdirs(dirs, !b.v2dir.there && b.unit == nil) // systemd makes the scope itself
 	above := b.h.v2.point
 	for i, dir := range dirs {
 		enable, err := b.enable(above, wanted)
@@ -180,12 +171,12 @@ func (b *planner) chown() {
 		return
 	}
 	uid := *b.r.OwnerUID
-	b.plan.Steps = append(b.plan.Steps, Step{Kind: Chown, Path: b.v2dir, UID: uid})
+	b.plan.Steps = append(b.plan.Steps, Step{Kind: Chown, Path: b.v2dir.dir, UID: uid})
 	for _, file := range delegated(filepath.Join(b.h.files, "sys/kernel/cgroup/delegate")) {
 		// Optional: "not all files listed necessarily exist in every cgroup.
 		// Runtimes MUST NOT fail in this scenario".
 		b.plan.Steps = append(b.plan.Steps, Step{
-			Kind: Chown, Path: filepath.Join(b.v2dir, file), UID: uid, Optional: true,
+			Kind: Chown, Path: filepath.Join(b.v2dir.dir, file), UID: uid, Optional: true,
 		})
 	}
 }

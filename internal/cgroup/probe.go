@@ -45,9 +45,8 @@ type Mount struct {
 type Host struct {
 	v1       []hierarchy
 	v2       *hierarchy
-	realRoot bool     // the v2 mount shows the real root group, which may hold processes and enable controllers
-	files    string   // "/" or the root of a fake tree
-	pages    []string // huge page sizes as cgroup files name them: 2MB
+	realRoot bool   // the v2 mount shows the real root group, which may hold processes and enable controllers
+	files    string // "/" or the root of a fake tree
 }
 
 // hierarchy is one mounted tree of groups.
@@ -91,7 +90,6 @@ func ProbeAt(root string) (*Host, error) {
 	for _, m := range parsedMember {
 		h.add(m, parsedMounts)
 	}
-	h.pages = hugepageSizes(filepath.Join(root, "sys/kernel/mm/hugepages"))
 	return h, nil
 }
 
@@ -209,10 +207,10 @@ func (h *Host) base(y hierarchy) (string, error) {
 	return filepath.Dir(y.own), nil
 }
 
-// hugepageSizes lists the page sizes of dir (/sys/kernel/mm/hugepages) as the
-// hugetlb controller names them. It is empty where there are none.
-func hugepageSizes(dir string) []string {
-	entries, err := os.ReadDir(dir)
+// hugepageSizes lists the huge page sizes of the machine as the hugetlb
+// controller names them. It is empty where there are none.
+func hugepageSizes(root string) []string {
+	entries, err := os.ReadDir(filepath.Join(root, "sys/kernel/mm/hugepages"))
 	if err != nil {
 		return nil
 	}

@@ -129,7 +129,7 @@ func TestProbeOfThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("mode %v, page sizes %v", h.Mode(), h.pages)
+	t.Logf("mode %v, page sizes %v", h.Mode(), hugepageSizes("/"))
 	for _, m := range h.Mounts() {
 		t.Logf("%s on %s, root %s", strings.Join(m.Controllers, ","), m.Mountpoint, m.Root)
 	}

@@ -32,7 +32,7 @@ type place struct {
 	missing    bool   // the machine does not have the controller: settings for it are refused
 	top        string // mount point of the hierarchy; its v1 files tell what the kernel has
 	dir        string // the group itself, or "" while it is not made
-	pages      []string
+	files      string // "/" or the root of a fake tree
 }
 
 // has reports whether the kernel has a v1 control file. Most v1 files are in
@@ -136,7 +136,7 @@ func convert(r *specs.LinuxResources, find func(controller string) place) (*conv
 // specification allows that.
 func resourceWarnings(r *specs.LinuxResources, find func(controller string) place) []string {
 	m := r.Memory
-	if m == nil || m.Kernel == nil {
+	if m == nil || kernelMemory(m) == 0 {
 		return nil
 	}
 	// The specification says of linux.resources.memory.kernel: "should no longer

@@ -172,7 +172,7 @@ func (g Group) Stats() (*Stats, error) {
 		return nil, fmt.Errorf("statistics: %w", ErrNoGroup)
 	}
 	s := &Stats{Hugetlb: make(map[string]HugetlbStats)}
-	r := &reader{pages: hugepageSizes("/sys/kernel/mm/hugepages")}
+	r := &reader{pages: hugepageSizes("/")}
 	r.v1(g.Paths, s)
 	if dir := g.v2(); dir != "" {
 		r.v2(dir, s)

@@ -143,7 +143,7 @@ func (g Group) useV1(y *hierarchy, controller string) (string, error) {
 	}
 	dir := filepath.Join(y.own, "tare", filepath.Base(main))
 	dirs := between(y.point, dir)
-	steps := mkdirs(dirs)
+	steps := mkdirs(dirs, false)
 	if y.is("cpuset") {
 		steps = append(steps, cpusetInherit(place{controller: "cpuset", top: y.point}, dirs, nil)...)
 	}
