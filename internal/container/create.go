@@ -338,7 +338,7 @@ func (k *creation) handOver() error {
 			return err
 		}
 	}
-	if k.in.Wait || k.o.Detach {
+	if k.in.Wait || k.o.Detach || k.o.Keep {
 		k.c.keepExitStatus(k.pid, k.caller)
 	}
 	if k.o.PidFile != "" {

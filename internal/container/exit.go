@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -121,10 +123,22 @@ func (c *Container) keepExitStatus(pid int, f host.Facts) {
 // exitStatus reads the exit status of the stopped first process, if it is known.
 func (c *Container) exitStatus() *int {
 	fd, err := unix.Open(filepath.Join(c.dir, pidfdFile), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
+	if err == nil {
+		defer unix.Close(fd)
+		if code, known := ExitStatus(fd); known {
+			return &code
+		}
 	}
-	defer unix.Close(fd)
+	if p, err := c.process(); err == nil {
+		return p.zombieStatus()
+	}
+	return nil
+}
+
+// ExitStatus reads from a pidfd how its process ended: the exit code, or 128
+// plus the number of the signal that killed it. It is not known before the
+// parent has reaped the process, and on Linux < 6.15.
+func ExitStatus(pidfd int) (status int, known bool) {
 	// struct pidfd_info of linux/pidfd.h up to exit_code.
 	var info struct {
 		mask, cgroupid                                   uint64
@@ -135,12 +149,30 @@ func (c *Container) exitStatus() *int {
 	const maskExit = 1 << 3
 	info.mask = maskExit
 	request := uintptr(3)<<30 | unsafe.Sizeof(info)<<16 | 0xff<<8 | 11 // PIDFD_GET_INFO
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&info))); errno != 0 {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), request, uintptr(unsafe.Pointer(&info)))
+	if errno != 0 || info.mask&maskExit == 0 {
+		return 0, false
+	}
+	return exitCode(unix.WaitStatus(info.exitCode)), true
+}
+
+// zombieStatus reads the exit status of a process that has ended and was not
+// reaped yet. /proc shows the code to those who may trace the process, and 0 to
+// all others: proc_pid_stat(5), field 52.
+func (p process) zombieStatus() *int {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	if err != nil || os.Geteuid() != 0 {
 		return nil
 	}
-	if info.mask&maskExit == 0 {
+	now, state, err := parseStat(string(b))
+	if err != nil || now.start != p.start || state != 'Z' {
 		return nil
 	}
-	code := exitCode(unix.WaitStatus(info.exitCode))
-	return &code
+	fields := strings.Fields(string(b))
+	code, err := strconv.Atoi(fields[len(fields)-1])
+	if err != nil {
+		return nil
+	}
+	status := exitCode(unix.WaitStatus(code))
+	return &status
 }

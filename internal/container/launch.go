@@ -124,6 +124,9 @@ func (k *creation) prepare() error {
 // openConsole finds where the terminal's master goes.
 func (k *creation) openConsole() error {
 	if k.spec.Process == nil || !k.spec.Process.Terminal {
+		if k.o.ConsoleSocket != "" {
+			return errors.New("a console socket was given, but process.terminal is false")
+		}
 		return nil
 	}
 	if k.o.ConsoleSocket != "" {
