@@ -1,7 +1,9 @@
 package runtimecli
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -50,7 +52,7 @@ func waitForEnd(h handle, pid int) (int, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err == nil {
 		defer unix.Close(pidfd)
-	} else if err != unix.ESRCH {
+	} else if !errors.Is(err, unix.ESRCH) {
 		return 0, fmt.Errorf("wait for %s: pidfd_open %d: %w", h.ID(), pid, err)
 	}
 	// The pid may have become another's between the two looks; now that we hold
@@ -62,22 +64,43 @@ func waitForEnd(h handle, pid int) (int, error) {
 	if err != nil || st.Status == specs.StateStopped {
 		return exitStatus(h.ID(), st)
 	}
-	status, known, err := awaitExit(pidfd, pid)
-	if err != nil {
+	// Readable: it has ended. Unless its parent was quicker, it is there to look at.
+	if err := pollFor(pidfd, unix.POLLIN, -1); err != nil {
 		return 0, fmt.Errorf("wait for %s: %w", h.ID(), err)
-	}
-	if known {
-		return status, nil
 	}
 	if st, err = h.State(); err != nil {
 		return 0, err
 	}
+	if st.ExitStatus != nil {
+		return *st.ExitStatus, nil
+	}
+	// A hangup: it is reaped, and newer kernels tell now. A parent that does not
+	// care may never reap it.
+	if err := pollFor(pidfd, 0, int(patience.Milliseconds())); err != nil {
+		return 0, fmt.Errorf("wait for %s: %w", h.ID(), err)
+	}
+	if status, known := container.ExitStatus(pidfd); known {
+		return status, nil
+	}
 	return exitStatus(h.ID(), st)
 }
+
+// patience is how long a parent may take to reap a process.
+const patience = time.Second
 
 func exitStatus(id string, st container.State) (int, error) {
 	if st.ExitStatus == nil {
 		return 0, fmt.Errorf("wait for %s: its exit status is not known", id)
 	}
 	return *st.ExitStatus, nil
+}
+
+// pollFor waits for the events, or POLLHUP, at most timeout milliseconds; -1 is for ever.
+func pollFor(fd int, events int16, timeout int) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, timeout)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
