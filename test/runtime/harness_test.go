@@ -30,7 +30,6 @@ type programs struct {
 	runtime string // called by a name that makes tare take runc's command line
 	name    string // the first word of --version: tare, crun or runc
 	probe   string
-	nobody  string // a copy of the runtime that any user may execute
 }
 
 // suite is prepared once, by the first test that needs it.
@@ -197,7 +196,14 @@ func begin(t *testing.T, in invocation) (cmd *exec.Cmd, out, errs *os.File) {
 	}
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, in.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: in.credential, Setsid: in.terminal, Setctty: in.terminal}
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	// A program that was just copied is busy while a child forked in between still has it open for writing.
+	for try := 0; errors.Is(err, unix.ETXTBSY) && try < 50; try++ {
+		time.Sleep(10 * time.Millisecond)
+		cmd = &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr, ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr}
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatalf("%s: %v", in.path, err)
 	}
 	ours.Store(cmd.Process.Pid, true)

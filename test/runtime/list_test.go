@@ -41,6 +41,7 @@ func TestPsInBothFormats(t *testing.T) {
 
 func TestPsOfStoppedContainerIsEmptyOrRefused(t *testing.T) {
 	t.Parallel()
+	peerLacks(t, "crun lists who is dead", "crun")
 	b := newBundle(t, "exit", "0")
 	b.create()
 	b.start()
