@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,9 +19,43 @@ func exists(path string) bool {
 	return unix.Access(path, unix.F_OK) == nil
 }
 
+// readFile is os.ReadFile without the poller: a control file is read within a few
+// system calls, of which a start makes many, and os makes three times as many.
+func readFile(path string) ([]byte, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 1024)
+	for {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, len(b))
+		}
+		n, err := retry(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return b, nil
+		}
+		b = b[:len(b)+n]
+	}
+}
+
+// retry calls f again while a signal interrupts it: Go's runtime sends some.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 // readString returns the trimmed text of dir/file, or "" when it cannot be read.
 func readString(dir, file string) string {
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	b, err := readFile(filepath.Join(dir, file))
 	if err != nil {
 		return ""
 	}
@@ -34,7 +69,7 @@ const maxUint = ^uint64(0)
 // number, which some v1 files give, is 0.
 func readUint(dir, file string) (uint64, error) {
 	path := filepath.Join(dir, file)
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	if err != nil {
 		return 0, err
 	}
@@ -60,7 +95,7 @@ func parseUint(path, s string) (uint64, error) {
 // readKeyed returns the "key number" lines of dir/file. Lines of another form
 // are skipped: kernels add some.
 func readKeyed(dir, file string) (map[string]uint64, error) {
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	b, err := readFile(filepath.Join(dir, file))
 	if err != nil {
 		return nil, err
 	}
@@ -84,16 +119,13 @@ func parseKeyed(text string) map[string]uint64 {
 // writeFile writes value in one write(2): a control file takes each write as
 // one command. The file is never made.
 func writeFile(path, value string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	_, err = f.WriteString(value)
-	if err2 := f.Close(); err == nil {
-		err = err2
-	}
-	if err != nil {
-		return fmt.Errorf("write %q to %s: %w", value, path, rootCause(err))
+	defer unix.Close(fd)
+	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
+		return fmt.Errorf("write %q to %s: %w", value, path, err)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func (g Group) groupOf(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	text, err := readFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return "", fmt.Errorf("cgroup of process %d: %w", pid, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -183,7 +182,7 @@ func (b *planner) chown() {
 
 // delegated lists the files that go to the new owner of a group.
 func delegated(list string) []string {
-	text, err := os.ReadFile(list)
+	text, err := readFile(list)
 	if err != nil {
 		// Before Linux 4.15, as the specification says.
 		return []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}

@@ -70,11 +70,11 @@ func Probe() (*Host, error) { return ProbeAt("/") }
 // ProbeAt is Probe with another directory in the place of "/": a test's tree
 // has proc/self/mountinfo, proc/self/cgroup and the cgroup directories in it.
 func ProbeAt(root string) (*Host, error) {
-	mounts, err := os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
+	mounts, err := readFile(filepath.Join(root, "proc/self/mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("probe cgroups: %w", err)
 	}
-	member, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+	member, err := readFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil && !os.IsNotExist(err) { // absent: a kernel without cgroups
 		return nil, fmt.Errorf("probe cgroups: %w", err)
 	}

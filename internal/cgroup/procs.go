@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -47,10 +46,10 @@ func processes(dir string) ([]int, error) {
 
 // processesIn lists the processes of one group.
 func processesIn(dir string) ([]int, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	text, err := readFile(filepath.Join(dir, "cgroup.procs"))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		// A threaded v2 group shows its threads only.
-		text, err = os.ReadFile(filepath.Join(dir, "cgroup.threads"))
+		text, err = readFile(filepath.Join(dir, "cgroup.threads"))
 	}
 	if gone(err) {
 		return nil, nil

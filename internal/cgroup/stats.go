@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -210,7 +209,7 @@ func (r *reader) keyed(dir, file string) map[string]uint64 {
 }
 
 func (r *reader) text(dir, file string) string {
-	b, err := os.ReadFile(dir + "/" + file)
+	b, err := readFile(dir + "/" + file)
 	r.fail(err)
 	return string(b)
 }

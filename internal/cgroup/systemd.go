@@ -198,7 +198,7 @@ func dial(ctx context.Context, a address) (*dbus.Conn, error) {
 
 // hostUID is the number of a user of this user namespace outside of it.
 func hostUID(uid int) int {
-	text, err := os.ReadFile("/proc/self/uid_map")
+	text, err := readFile("/proc/self/uid_map")
 	if err != nil {
 		return uid
 	}
