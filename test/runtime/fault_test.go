@@ -1,0 +1,172 @@
+package runtimetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// The environment variable TARE_FAULT=N makes operation N of the list of system calls fail with EIO,
+// in a binary built with the tag faultinject. TARE_FAULT_RUNTIME names such a binary.
+const faultVariable = "TARE_FAULT"
+
+// farEnough successes in a row mean that the list is over: some operations may fail without harm.
+const farEnough = 40
+
+var faulty = sync.OnceValues(func() (string, error) {
+	p, err := suite()
+	if err != nil {
+		return "", err
+	}
+	path, err := binary("TARE_FAULT_RUNTIME", filepath.Join(p.dir, "fault", "tare"), "tare.dev/tare/cmd/tare", "-tags", "faultinject")
+	if err != nil {
+		return "", err
+	}
+	link := filepath.Join(p.dir, "fault", "tare-runtime")
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return "", err
+	}
+	return link, os.Symlink(path, link)
+})
+
+func needFaults(t *testing.T) string {
+	t.Helper()
+	peerLacks(t, "injects no faults", "runc", "crun")
+	needRoot(t)
+	path, err := faulty()
+	if err != nil {
+		t.Skipf("needs a runtime that injects faults: %v", err)
+	}
+	return path
+}
+
+// faultCases are configurations whose lists of operations differ.
+func faultCases() map[string]func(b *bundle) {
+	return map[string]func(b *bundle){
+		"plain": func(*bundle) {},
+		"user namespace": func(b *bundle) {
+			b.userNamespace(shiftedRoot, 65536)
+		},
+		"hooks": func(b *bundle) {
+			h := []specs.Hook{{Path: "/bin/true"}}
+			b.Spec.Hooks = &specs.Hooks{CreateRuntime: h, CreateContainer: h}
+		},
+		"seccomp": func(b *bundle) { b.filter(rule(specs.ActErrno, "getsid")) },
+		"mounts": func(b *bundle) {
+			mustWrite(b.t, b.path("volume/file"), "x")
+			mustWrite(b.t, b.inRoot("data/file"), "x")
+			b.Spec.Root.Readonly = true
+			b.mount(bindOf(b.path("volume"), "/tmp", "ro", "rslave"),
+				specs.Mount{Destination: "/data", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
+		},
+		"limits": func(b *bundle) {
+			b.Spec.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr(int64(50))}
+			b.Spec.Linux.Sysctl = map[string]string{"kernel.msgmax": "9000"}
+			b.Spec.Process.OOMScoreAdj = ptr(100)
+			b.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}
+		},
+	}
+}
+
+// Every operation of a start made to fail in turn: the error names one operation, and nothing is left.
+func TestFaultInEveryOperationOfRunAndCreate(t *testing.T) {
+	t.Parallel()
+	path := needFaults(t)
+	for name, prepare := range faultCases() {
+		for _, command := range []string{"run", "create"} {
+			t.Run(command+" "+name, func(t *testing.T) {
+				t.Parallel()
+				b := newBundle(t, "echo", "ran")
+				prepare(b)
+				b.runtime = path
+				failed := eachFault(b, func(n int) (result, string) {
+					b.env = []string{fmt.Sprintf("%s=%d", faultVariable, n)}
+					if command == "run" {
+						r := b.run()
+						return r, r.stdout
+					}
+					r := b.tryCreate()
+					if r.code == 0 {
+						b.env = nil
+						b.must("delete", "--force", b.id)
+					}
+					return r, "ran\n"
+				})
+				if failed < 30 {
+					t.Errorf("only %d operations failed", failed)
+				}
+			})
+		}
+	}
+}
+
+// eachFault calls attempt with 1, 2, ... until failures have ended, checks each, and returns their number.
+func eachFault(b *bundle, attempt func(n int) (r result, stdout string)) (failed int) {
+	b.t.Helper()
+	seen := map[string]bool{}
+	for n, fine := 1, 0; fine < farEnough && n < 2000; n++ {
+		r, stdout := attempt(n)
+		if n == farEnough && failed == 0 {
+			b.t.Skip("this build injects no faults")
+		}
+		for _, l := range b.leftovers() {
+			b.t.Errorf("operation %d: left %s\n%v", n, l, r)
+		}
+		b.env = nil
+		b.cli("delete", "--force", b.id)
+		if b.t.Failed() {
+			return failed
+		}
+		if r.code == 0 {
+			if stdout != "ran\n" {
+				b.t.Errorf("operation %d: success without the program's output: %v", n, r)
+			}
+			fine++
+			continue
+		}
+		fine = 0
+		failed++
+		message := strings.TrimSpace(r.stderr)
+		if message == "" || strings.Contains(message, "\n") || !strings.Contains(message, "input/output error") {
+			b.t.Errorf("operation %d: want one line with the cause: %v", n, r)
+		}
+		seen[message[strings.Index(message, "msg=")+1:]] = true
+	}
+	if len(seen) < failed/3 {
+		b.t.Errorf("%d failures gave only %d different messages: do they name the operation?", failed, len(seen))
+	}
+	return failed
+}
+
+func TestFaultInEveryOperationOfExec(t *testing.T) {
+	t.Parallel()
+	path := needFaults(t)
+	b := newBundle(t, "sleep", "60").up()
+	b.runtime = path
+	for n, fine, failed := 1, 0, 0; fine < farEnough && n < 1000; n++ {
+		b.env = []string{fmt.Sprintf("%s=%d", faultVariable, n)}
+		r := b.exec("/probe", "echo", "ran")
+		if n == farEnough && failed == 0 {
+			t.Skip("this build injects no faults")
+		}
+		if r.code == 0 {
+			fine++
+			continue
+		}
+		fine = 0
+		failed++
+		if strings.Count(strings.TrimSpace(r.stderr), "\n") != 0 || !strings.Contains(r.stderr, "input/output error") {
+			t.Errorf("operation %d: %v", n, r)
+		}
+	}
+	b.env = nil
+	eventually(t, "alone again", func() bool { return len(b.processes()) == 1 })
+	if got := b.status(); got != specs.StateRunning {
+		t.Errorf("failed execs left the container %s", got)
+	}
+}
