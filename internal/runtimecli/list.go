@@ -74,8 +74,10 @@ func (s *session) states(st store) []stateJSON {
 func printStates(w io.Writer, states []stateJSON) error {
 	rows := [][]string{{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"}}
 	for _, st := range states {
-		rows = append(rows, []string{st.ID, strconv.Itoa(st.Pid), st.Status, st.Bundle,
-			st.Created.Format(time.RFC3339Nano), st.Owner})
+		rows = append(rows, []string{
+			st.ID, strconv.Itoa(st.Pid), st.Status, st.Bundle,
+			st.Created.Format(time.RFC3339Nano), st.Owner,
+		})
 	}
 	return printTable(w, rows)
 }

@@ -47,7 +47,6 @@ func updateCommand(s *session) cli.Command {
 // limits holds the flags of update. The pointers stay nil where nothing was given.
 type limits struct {
 	file          string
-	r             specs.LinuxResources
 	memory        specs.LinuxMemory
 	cpu           specs.LinuxCPU
 	pids          specs.LinuxPids
@@ -71,8 +70,9 @@ func (l *limits) flags(f *cli.Flags) {
 	f.Func(size(&l.memory.Limit), "memory", "", "limit of memory in `BYTES`")
 	f.Func(size(&l.memory.Reservation), "memory-reservation", "", "memory kept when others want it, in `BYTES`")
 	f.Func(size(&l.memory.Swap), "memory-swap", "", "limit of memory and swap together in `BYTES`")
-	f.Func(size(&l.memory.Kernel), "kernel-memory", "", "")        //nolint:staticcheck // old callers still give it
-	f.Func(size(&l.memory.KernelTCP), "kernel-memory-tcp", "", "") //nolint:staticcheck // old callers still give it
+	//lint:ignore SA1019 old callers still give it; package cgroup decides
+	f.Func(size(&l.memory.Kernel), "kernel-memory", "", "")
+	f.Func(size(&l.memory.KernelTCP), "kernel-memory-tcp", "", "")
 	f.Func(integer(&l.pids.Limit), "pids-limit", "", "`NUMBER` of processes; -1 for no limit")
 	f.String(&l.l3CacheSchema, "l3-cache-schema", "", "")
 	f.String(&l.memBwSchema, "mem-bw-schema", "", "")
