@@ -101,7 +101,7 @@ func newBox(f *fakeStore, id string, status specs.ContainerState) *fakeBox {
 func (b *fakeBox) ID() string                      { return b.state.ID }
 func (b *fakeBox) State() (container.State, error) { return b.state, nil }
 func (b *fakeBox) Spec() (*specs.Spec, error)      { return &b.spec, nil }
-func (b *fakeBox) Start() error { b.store.note("start %s", b.ID()); return b.err }
+func (b *fakeBox) Start() error                    { b.store.note("start %s", b.ID()); return b.err }
 
 func (b *fakeBox) Pause() error { b.store.note("pause %s", b.ID()); return b.err }
 
