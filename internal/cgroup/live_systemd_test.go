@@ -19,7 +19,7 @@ func needSystemd(t *testing.T) *Host {
 	t.Helper()
 	h := needRoot(t)
 	if !exists("/run/systemd/system") {
-		t.Skip("needs a machine booted with systemd")
+		t.Skip("needs systemd as the machine's first process")
 	}
 	return h
 }
@@ -95,7 +95,7 @@ func unitProperty(t *testing.T, unit, name string) any {
 func TestLiveSystemdScope(t *testing.T) {
 	h := needSystemd(t)
 	if h.Mode() != V2 {
-		t.Skip("needs pure cgroup v2")
+		t.Skip("needs a machine with cgroup v2 only")
 	}
 	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
 	p, g := startScope(t, h, Request{
@@ -156,7 +156,7 @@ func reloadSystemd(t *testing.T) {
 func TestLiveSystemdScopeOnV1(t *testing.T) {
 	h := needSystemd(t)
 	if h.Mode() == V2 {
-		t.Skip("needs cgroup v1")
+		t.Skip("needs a machine with cgroup v1")
 	}
 	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
 	p, g := startScope(t, h, Request{

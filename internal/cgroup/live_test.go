@@ -32,7 +32,7 @@ func needRoot(t *testing.T) *Host {
 		t.Fatal(err)
 	}
 	if h.Mode() == None {
-		t.Skip("needs a mounted cgroup file system")
+		t.Skip("needs a machine with cgroup v1 or v2")
 	}
 	return h
 }
@@ -42,7 +42,7 @@ func needV1(t *testing.T) *Host {
 	t.Helper()
 	h := needRoot(t)
 	if h.Mode() == V2 {
-		t.Skip("needs cgroup v1")
+		t.Skip("needs a machine with cgroup v1")
 	}
 	return h
 }
@@ -52,7 +52,7 @@ func needV2(t *testing.T) *Host {
 	t.Helper()
 	h := needRoot(t)
 	if h.Mode() != V2 {
-		t.Skip("needs pure cgroup v2")
+		t.Skip("needs a machine with cgroup v2 only")
 	}
 	return h
 }
@@ -63,7 +63,7 @@ func needV1Controllers(t *testing.T, names ...string) *Host {
 	h := needV1(t)
 	for _, name := range names {
 		if h.find(name) == nil {
-			t.Skip("needs the v1 controller " + name)
+			t.Skip("needs the cgroup controller " + name + " on v1")
 		}
 	}
 	return h
@@ -324,7 +324,7 @@ func TestLiveRemoveTakesGroupsBelow(t *testing.T) {
 func TestLiveFreeze(t *testing.T) {
 	l := newLive(t, needRoot(t), nil)
 	if _, _, err := l.Group.freezer(); err != nil {
-		t.Skip(err)
+		t.Skip("needs the cgroup controller freezer: ", err)
 	}
 	pids := l.sleepers(2)
 	ready := filepath.Join(t.TempDir(), "ready")
@@ -378,7 +378,7 @@ func alive(pids []int) bool {
 func TestLiveKillOfAFrozenGroup(t *testing.T) {
 	l := newLive(t, needRoot(t), nil)
 	if _, _, err := l.Group.freezer(); err != nil {
-		t.Skip(err)
+		t.Skip("needs the cgroup controller freezer: ", err)
 	}
 	pids := l.sleepers(3)
 	if err := l.Group.Freeze(); err != nil {
@@ -446,7 +446,7 @@ func TestLivePidsLimit(t *testing.T) {
 func TestLiveDevices(t *testing.T) {
 	h := needRoot(t)
 	if h.find("devices") == nil && h.Mode() == V1 {
-		t.Skip("needs the v1 controller devices")
+		t.Skip("needs the cgroup controller devices")
 	}
 	rules := append([]specs.LinuxDeviceCgroup{{Access: "rwm"}}, DefaultDeviceRules()...)
 	l := newLive(t, h, &specs.LinuxResources{Devices: rules})
@@ -513,7 +513,7 @@ func TestLiveDeviceProgramsAreVerified(t *testing.T) {
 		}
 		fd, err := loadProgram(program)
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) && seed == 0 {
-			t.Skip("this kernel has no device programs: ", err)
+			t.Skip("needs the kernel to have device programs: ", err)
 		}
 		if err != nil {
 			t.Fatalf("rules %+v: %v", rules, err)
@@ -525,7 +525,7 @@ func TestLiveDeviceProgramsAreVerified(t *testing.T) {
 func TestLiveCPU(t *testing.T) {
 	h := needRoot(t)
 	if h.Mode() != V2 && h.find("cpu") == nil {
-		t.Skip("needs the controller cpu")
+		t.Skip("needs the cgroup controller cpu")
 	}
 	l := newLive(t, h, &specs.LinuxResources{CPU: &specs.LinuxCPU{
 		Shares: ptr(uint64(512)), Quota: ptr(int64(20000)), Period: ptr(uint64(40000)),
@@ -562,7 +562,7 @@ func TestLiveCPU(t *testing.T) {
 func TestLiveThrottlingIsCounted(t *testing.T) {
 	h := needRoot(t)
 	if h.Mode() != V2 && h.find("cpu") == nil {
-		t.Skip("needs the controller cpu")
+		t.Skip("needs the cgroup controller cpu")
 	}
 	l := newLive(t, h, &specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr(int64(2000)), Period: ptr(uint64(20000))}})
 	_, _ = l.start("while :; do :; done")
@@ -579,7 +579,7 @@ func TestLiveThrottlingIsCounted(t *testing.T) {
 func TestLiveCpuset(t *testing.T) {
 	h := needRoot(t)
 	if h.Mode() != V2 && h.find("cpuset") == nil {
-		t.Skip("needs the controller cpuset")
+		t.Skip("needs the cgroup controller cpuset")
 	}
 	l := newLive(t, h, &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "0"}})
 	pid := l.sleepers(1)[0]

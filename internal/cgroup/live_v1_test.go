@@ -124,7 +124,7 @@ func TestLiveV1LimitBelowUsage(t *testing.T) {
 	h := needV1Controllers(t, "memory")
 	l := newLive(t, h, nil)
 	if l.alone {
-		t.Skip("needs to be in the root of the memory hierarchy")
+		t.Skip("needs a machine that lacks a memory group of somebody's around us")
 	}
 	_, _ = l.start("exec tail -f /dev/null")
 	eventually(t, "memory in use", func() bool {

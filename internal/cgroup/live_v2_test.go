@@ -36,7 +36,7 @@ func blockDevice(t *testing.T) (major, minor int64) {
 			return a, b
 		}
 	}
-	t.Skip("needs a block device")
+	t.Skip("needs a disk")
 	return 0, 0
 }
 
@@ -68,7 +68,7 @@ func TestLiveV2Swap(t *testing.T) {
 	h := needV2(t)
 	l := newLive(t, h, &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Swap: ptr(int64(64 << 20))}})
 	if !exists(filepath.Join(l.Dir, "memory.swap.max")) {
-		t.Skip("needs swap accounting")
+		t.Skip("needs the kernel to have swap accounting")
 	}
 	l.want("", "memory.swap.max", "0")
 	if err := l.Group.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(96 << 20))}}); err != nil {
@@ -84,12 +84,17 @@ func TestLiveV2Swap(t *testing.T) {
 // Controllers that no limit needed at first come into use with an update.
 func TestLiveV2UpdateEnablesAController(t *testing.T) {
 	h := needV2(t)
-	top := fmt.Sprintf("tare-test-%d-update", os.Getpid())
-	// A relative path is a place of our own choice: everything is enabled there,
-	// so this goes by the default one, in a subtree that is new.
-	l := makeLive(t, h, Request{ID: top})
-	if got := readString(l.Dir, "cgroup.controllers"); strings.Contains(got, "rdma") {
-		t.Skipf("controllers are enabled already: %s", got)
+	l := newLive(t, h, nil)
+	for _, name := range []string{"rdma", "pids"} {
+		if !h.offers(name) {
+			t.Skip("needs the cgroup controller " + name)
+		}
+		if err := writeFile(filepath.Join(filepath.Dir(l.Dir), "cgroup.subtree_control"), "-"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readString(l.Dir, "cgroup.controllers"); strings.Contains(got, "pids") {
+		t.Fatalf("controllers = %s after they were switched off", got)
 	}
 	l.sleepers(1)
 	if err := l.Group.Update(&specs.LinuxResources{Unified: map[string]string{"rdma.max": ""}, Pids: &specs.LinuxPids{Limit: ptr(int64(8))}}); err != nil {
@@ -161,7 +166,7 @@ func TestLiveV2Hugetlb(t *testing.T) {
 	h := needV2(t)
 	pages := hugepageSizes("/")
 	if len(pages) == 0 || !h.offers("hugetlb") {
-		t.Skip("needs huge pages")
+		t.Skip("needs the kernel to have huge pages")
 	}
 	size := pages[0]
 	l := newLive(t, h, &specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: size, Limit: 1 << 30}}})
