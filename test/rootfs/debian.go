@@ -31,7 +31,8 @@ func System() Debian {
 	return Debian{
 		Name: "system",
 		Packages: []string{
-			"systemd", "systemd-sysv", "dbus", "login", "procps", "iproute2", "kmod", "busybox-static", "crun",
+			"systemd", "systemd-sysv", "dbus", "login", "procps", "iproute2", "kmod", "uidmap",
+			"busybox-static", "crun",
 		},
 		Changes: []string{`echo root:tare | chroot "$1" chpasswd`, `echo debian >"$1/etc/hostname"`},
 	}

@@ -31,6 +31,7 @@ var packages = []struct {
 	{path: "./internal/container", seconds: 300},
 	{path: "./test/runtime", seconds: 900},
 	{path: "./test/system", seconds: 300},
+	{path: "./internal/cgroup", run: "Systemd", systemd: true, seconds: 120},
 	{path: "./test/system", run: "Driver", systemd: true, seconds: 120},
 }
 
