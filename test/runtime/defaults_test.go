@@ -157,3 +157,5 @@ func wantResults(b *bundle, got []report.Result, want ...string) {
 		}
 	}
 }
+
+func (b *bundle) noCgroupNamespace() *bundle { return b.noNamespace(specs.CgroupNamespace) }
