@@ -7,8 +7,11 @@
 TEXT ·interp(SB), NOSPLIT|NOFRAME, $0-8
 	MOVW pc+0(FP), R8
 	MOVW res+4(FP), R9
+	B    ·loop(SB)
 
-loop:
+// loop is interp with its arguments in R8 and R9.
+TEXT ·loop(SB), NOSPLIT|NOFRAME, $0-0
+op:
 	MOVW 0(R8), R7
 	MOVW 4(R8), R0
 	MOVW 8(R8), R1
@@ -59,11 +62,11 @@ nonzero:
 
 next:
 	ADD $64, R8
-	B   loop
+	B   op
 
 jump:
 	MOVW R6, R8
-	B    loop
+	B    op
 
 failed:
 	RSB  $0, R0, R0

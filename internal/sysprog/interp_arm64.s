@@ -6,8 +6,11 @@
 TEXT ·interp(SB), NOSPLIT|NOFRAME, $0-16
 	MOVD pc+0(FP), R19
 	MOVD res+8(FP), R20
+	B    ·loop(SB)
 
-loop:
+// loop is interp with its arguments in R19 and R20.
+TEXT ·loop(SB), NOSPLIT|NOFRAME, $0-0
+op:
 	MOVD 0(R19), R8
 	MOVD 8(R19), R0
 	MOVD 16(R19), R1
@@ -52,11 +55,11 @@ nonzero:
 
 next:
 	ADD $128, R19
-	B   loop
+	B   op
 
 jump:
 	MOVD R9, R19
-	B    loop
+	B    op
 
 failed:
 	NEG  R0, R0

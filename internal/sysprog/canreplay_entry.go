@@ -1,3 +1,5 @@
+//go:build amd64 || arm64 || arm
+
 package sysprog
 
 // CanReplay tells whether this CPU has the entry code for stored programs.
