@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"tare.dev/tare/internal/cgroup"
 	"tare.dev/tare/internal/program"
 	"tare.dev/tare/internal/sysprog"
 )
@@ -96,33 +95,7 @@ func (k *creation) startUnit() error {
 	if err := k.plan.StartUnit(context.Background(), k.pid); err != nil {
 		return err
 	}
-	for _, s := range k.plan.Steps {
-		if err := applyStep(s); err != nil && !s.Optional {
-			return err
-		}
-	}
-	if k.plan.Devices != nil {
-		return cgroup.ApplyDevices(k.plan.Dir, k.plan.Devices)
-	}
-	return nil
-}
-
-func applyStep(s cgroup.Step) error {
-	if s.Kind == cgroup.Mkdir {
-		if err := os.Mkdir(s.Path, 0o755); err != nil && (s.MustBeNew || !os.IsExist(err)) {
-			return fmt.Errorf("make cgroup: %w", err)
-		}
-		return nil
-	}
-	fd, err := unix.Open(s.Path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		_, err = unix.Write(fd, []byte(s.Value))
-		_ = unix.Close(fd)
-	}
-	if err != nil {
-		return fmt.Errorf("set %s to %s: %w", s.Path, s.Value, err)
-	}
-	return nil
+	return k.plan.Enter(k.pid)
 }
 
 // setAsRoot sets what a process in a user namespace may not set itself.
