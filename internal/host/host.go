@@ -32,7 +32,8 @@ type Facts struct {
 	UserNS       bool
 	ExitInfo     bool // PIDFD_GET_INFO tells exit codes, pidfds can be bind-mounted: Linux 6.15
 
-	LastCap  int // highest capability number
+	LastCap  int    // highest capability number
+	Caps     uint64 // capabilities that the caller has (its permitted set)
 	AppArmor bool
 	SELinux  bool
 	Kcore    bool // there is a /proc/kcore
@@ -68,6 +69,7 @@ func Probe() Facts {
 	f.AppArmor = first("/sys/module/apparmor/parameters/enabled") == 'Y'
 	f.SELinux = exists("/sys/fs/selinux/enforce")
 	f.InUserNS = inUserNS(read("/proc/self/uid_map"))
+	f.Caps = permitted()
 	if n, err := strconv.Atoi(strings.TrimSpace(read("/proc/sys/kernel/cap_last_cap"))); err == nil {
 		f.LastCap = n
 	}
@@ -113,6 +115,16 @@ func version(release string) (major, minor int) {
 func there(nr, a, b uintptr) bool {
 	_, _, err := unix.RawSyscall6(nr, a, b, 0, 0, 0, 0)
 	return !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM)
+}
+
+// permitted returns the calling thread's permitted capabilities, capget(2).
+func permitted() uint64 {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return 0
+	}
+	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted)
 }
 
 // inUserNS tells whether a uid_map (user_namespaces(7)) is not the initial one.

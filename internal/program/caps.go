@@ -44,10 +44,11 @@ func (c *compiler) capSets(l *specs.LinuxCapabilities) capSets {
 		return capSets{}
 	}
 	unknown := map[string]bool{}
+	have := c.available()
 	set := func(names []string) (s capSet) {
 		for _, name := range names {
 			n := capNumber(name)
-			if n < 0 || n > c.facts.LastCap {
+			if n < 0 || !have.has(n) {
 				if !unknown[name] {
 					c.warn("ignoring unknown or unavailable capability %s", name)
 				}
@@ -59,6 +60,16 @@ func (c *compiler) capSets(l *specs.LinuxCapabilities) capSets {
 		return s
 	}
 	return capSets{set(l.Bounding), set(l.Effective), set(l.Permitted), set(l.Inheritable), set(l.Ambient)}
+}
+
+// available are the capabilities that the process has to give away: all in a
+// user namespace of its own, else the caller's.
+func (c *compiler) available() capSet {
+	all := capSet(1)<<(c.facts.LastCap+1) - 1
+	if c.in.inUserNS() {
+		return all
+	}
+	return all & capSet(c.facts.Caps)
 }
 
 func capNumber(name string) int {
@@ -86,6 +97,18 @@ func (c *compiler) dropBounding(s capSets) {
 // setCaps emits the effective, permitted and inheritable sets, then the
 // ambient one, which may hold only what is permitted and inheritable.
 func (c *compiler) setCaps(s capSets) {
+	c.capset(s)
+	for n := 0; n <= c.facts.LastCap; n++ {
+		if s.ambient.has(n) {
+			// EPERM: not permitted or not inheritable; such a set is impossible,
+			// and other runtimes go on without it.
+			c.Do("raise ambient capability", "prctl", sysprog.Int(unix.PR_CAP_AMBIENT), sysprog.Int(unix.PR_CAP_AMBIENT_RAISE), sysprog.Int(n), sysprog.Int(0), sysprog.Int(0)).
+				OK(unix.EPERM)
+		}
+	}
+}
+
+func (c *compiler) capset(s capSets) {
 	const version3 = 0x20080522
 	header, data := make([]byte, 8), make([]byte, 24)
 	binary.NativeEndian.PutUint32(header, version3)
@@ -95,12 +118,4 @@ func (c *compiler) setCaps(s capSets) {
 		}
 	}
 	c.Do("set capabilities", "capset", sysprog.Ptr(c.Buf(header), 0), sysprog.Ptr(c.Buf(data), 0))
-	for n := 0; n <= c.facts.LastCap; n++ {
-		if s.ambient.has(n) {
-			// EPERM: not permitted or not inheritable; such a set is impossible,
-			// and other runtimes go on without it.
-			c.Do("raise ambient capability", "prctl", sysprog.Int(unix.PR_CAP_AMBIENT), sysprog.Int(unix.PR_CAP_AMBIENT_RAISE), sysprog.Int(n), sysprog.Int(0), sysprog.Int(0)).
-				OK(unix.EPERM)
-		}
-	}
 }

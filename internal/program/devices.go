@@ -1,6 +1,7 @@
 package program
 
 import (
+	"encoding/binary"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -116,9 +117,14 @@ func (c *compiler) device(d specs.LinuxDevice) {
 		c.bindDevice(what, d.Path, at, name)
 		return
 	}
-	there := c.Label("device " + d.Path)
+	there, exists := c.Label("device "+d.Path), c.Label("existing device "+d.Path)
+	made := c.Label("made device " + d.Path)
 	c.Do(what, "mknodat", sysprog.Val(at), sysprog.Str(name), sysprog.Int(kind|mode), sysprog.Int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))).
-		On(unix.EEXIST, there)
+		On(unix.EEXIST, exists).Next(made)
+	c.Here(exists)
+	c.sameDevice(d, at, name)
+	c.Jump(there)
+	c.Here(made)
 	if d.UID != nil || d.GID != nil {
 		uid, gid := -1, -1
 		if d.UID != nil {
@@ -131,6 +137,23 @@ func (c *compiler) device(d specs.LinuxDevice) {
 		c.Do("chmod "+d.Path, "fchmodat", sysprog.Val(at), sysprog.Str(name), sysprog.Int(mode))
 	}
 	c.Here(there)
+}
+
+// sameDevice emits the check that what is there already is the device asked
+// for, by its number: statx(2) shows 0:0 for all that is no device.
+func (c *compiler) sameDevice(d specs.LinuxDevice, at *sysprog.Slot, name string) {
+	const rdev = 128 // offset of stx_rdev_major, stx_rdev_minor
+	st, want := c.Buf(make([]byte, 256)), c.Buf(make([]byte, 8))
+	if d.Type != "p" {
+		binary.NativeEndian.PutUint32(want.Data[0:], uint32(d.Major))
+		binary.NativeEndian.PutUint32(want.Data[4:], uint32(d.Minor))
+	}
+	c.Do("make device "+d.Path, "statx", sysprog.Val(at), sysprog.Str(name), sysprog.Int(unix.AT_SYMLINK_NOFOLLOW), sysprog.Int(unix.STATX_BASIC_STATS), sysprog.Ptr(st, 0))
+	differs, same := c.Label("another "+d.Path), c.Label("the same "+d.Path)
+	c.Do("", sysprog.Compare, sysprog.Ptr(st, rdev), sysprog.Ptr(want, 0), sysprog.Int(8)).On(unix.EINVAL, differs).Next(same)
+	c.Here(differs)
+	c.Do("make device "+d.Path+": the image has another file there", sysprog.Raise, sysprog.Int(unix.EEXIST))
+	c.Here(same)
 }
 
 // openDevices emits, before the pivot, the host's nodes that a user namespace

@@ -28,6 +28,7 @@ type ExecInput struct {
 	User          bool // the container has a user namespace of its own
 	DenySetgroups bool
 	PreserveFDs   int
+	Inherited     []int // see Input
 	Stdio         [3]int
 	ChownStdio    [3]bool
 	Fork          bool
@@ -63,9 +64,10 @@ func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 		in: &Input{
 			Spec: spec, Facts: in.Facts, Seccomp: in.Seccomp, Fork: in.Fork, PreserveFDs: in.PreserveFDs, Stdio: in.Stdio,
 			ChownStdio: in.ChownStdio, GateFD: in.GateFD, GateParentFD: in.GateParentFD, ConsoleFD: in.ConsoleFD,
-			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups,
+			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups, Inherited: in.Inherited, execInUserNS: in.User,
 		},
 	}
+	c.descriptors()
 	if r != nil {
 		c.replay = &r.Replay
 		c.execReplay = r
@@ -94,7 +96,9 @@ func (c *compiler) execParent(in *ExecInput) error {
 	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
 	c.Fail = failed
 	first := c.joinFirst()
-	c.execJoin(in)
+	if err := c.execJoin(in); err != nil {
+		return err
+	}
 	c.clone(unix.CLONE_PARENT, cgroupFD, second)
 	c.Do("", "exit_group", sysprog.Int(0))
 	c.Here(c.afterFirst)
@@ -122,8 +126,8 @@ func (c *compiler) execChild(in *ExecInput, second *sysprog.Label) error {
 		c.becomeRoot()
 	}
 	c.session()
-	if err := c.procSettingsExec(); err != nil {
-		return err
+	if a := c.proc().ExecCPUAffinity; a != nil {
+		c.affinity("set CPU affinity", a.Final)
 	}
 	if c.in.terminal() {
 		c.root = c.Slot("root")
@@ -146,7 +150,7 @@ func (c *compiler) execCgroup(in *ExecInput) *sysprog.Slot {
 // execJoin emits, in the first child, the control groups (which need the
 // host's files) and the namespaces. What is set through the caller's /proc is
 // set here too; a clone inherits it.
-func (c *compiler) execJoin(in *ExecInput) {
+func (c *compiler) execJoin(in *ExecInput) error {
 	for _, tasks := range in.Join.Tasks {
 		c.writeFile("join cgroup "+tasks, tasks, "0", false)
 	}
@@ -156,41 +160,38 @@ func (c *compiler) execJoin(in *ExecInput) {
 	if a := c.proc().ExecCPUAffinity; a != nil {
 		c.affinity("set initial CPU affinity", a.Initial)
 	}
+	if v := c.proc().OOMScoreAdj; v != nil {
+		c.oomScore(*v)
+	}
+	if in.User { // raising takes the host's root
+		c.limits()
+	}
+	if err := c.labels(); err != nil {
+		return err
+	}
 	if in.Namespaces == 0 {
-		return
+		return nil
 	}
 	if c.execReplay != nil {
 		c.Do("join the container's namespaces", "setns", sysprog.Val(c.initFD), sysprog.Int(in.Namespaces))
-		return
+		return nil
 	}
 	if in.InitFD >= 0 && c.facts.PidfdSetns {
 		c.Do("join the container's namespaces", "setns", sysprog.Int(in.InitFD), sysprog.Int(in.Namespaces))
-		return
+		return nil
 	}
 	for _, n := range namespaces {
 		if fd, ok := in.NamespaceFDs[n.flag]; ok && in.Namespaces&n.flag != 0 {
 			c.Do("join the container's "+string(n.kind)+" namespace", "setns", sysprog.Int(fd), sysprog.Int(n.flag))
 		}
 	}
+	return nil
 }
 
 func (c *compiler) affinity(what, list string) {
-	mask, err := cpuMask(list)
-	if err != nil || len(mask) == 0 {
-		return // ExecAffinity has reported it
+	mask, _ := cpuMask(list) // ValidateProcess has seen that it is one
+	if len(mask) == 0 {
+		return
 	}
 	c.Do(what, "sched_setaffinity", sysprog.Int(0), sysprog.Int(len(mask)), sysprog.Ptr(c.Buf(mask), 0))
-}
-
-// procSettingsExec emits what of procSettings a second process needs. Its
-// /proc is the container's by now: the labels are written only if it is a
-// real procfs.
-func (c *compiler) procSettingsExec() error {
-	if a := c.proc().ExecCPUAffinity; a != nil {
-		if _, err := cpuMask(a.Initial + "," + a.Final); err != nil {
-			return specErr("process.execCPUAffinity: %v", err)
-		}
-		c.affinity("set CPU affinity", a.Final)
-	}
-	return nil
 }

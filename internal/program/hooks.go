@@ -16,9 +16,9 @@ func Hooks() []string {
 
 // hooks emits the hooks that run inside the container, as children of the
 // process. At the gate the parent puts the state they read into HookStateFD.
-func (c *compiler) hooks(g Gate) error {
+func (c *compiler) hooks(g Gate) {
 	if c.spec.Hooks == nil {
-		return nil
+		return
 	}
 	list, kind := c.spec.Hooks.CreateContainer, "createContainer"
 	if g == GateStartContainer {
@@ -27,14 +27,13 @@ func (c *compiler) hooks(g Gate) error {
 	for i := range list {
 		c.hook(kind, &list[i])
 	}
-	return nil
 }
 
 func (c *compiler) hook(kind string, h *specs.Hook) {
 	what := kind + " hook " + h.Path
 	pid, status, code := c.Slot("pid"), c.Slot("status"), c.Slot("code")
 	run, timeout, again, fine := c.Label(what), c.Label(what+" timed out"), c.Label("wait for "+what), c.Label("done "+what)
-	c.Do(what, "lseek", sysprog.Int(c.in.HookStateFD), sysprog.Int(0), sysprog.Int(0)).Note(what)
+	c.Do(what, "lseek", c.hookFD, sysprog.Int(0), sysprog.Int(0)).Note(what)
 	c.Do(what, "clone", sysprog.Int(unix.SIGCHLD)).To(pid).IfZero(run)
 	if h.Timeout != nil {
 		// All signals are blocked, so the end of the hook waits to be taken.
@@ -59,7 +58,7 @@ func (c *compiler) hook(kind string, h *specs.Hook) {
 	if len(args) == 0 {
 		args = []string{h.Path}
 	}
-	c.Do(what, "dup3", sysprog.Int(c.in.HookStateFD), sysprog.Int(0), sysprog.Int(0))
+	c.Do(what, "dup3", c.hookFD, sysprog.Int(0), sysprog.Int(0))
 	c.Do(what, "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(none, 0), sysprog.Int(0), sysprog.Int(8))
 	c.Do(what, "execve", sysprog.Str(h.Path), sysprog.Ptr(c.Strings(args), 0), sysprog.Ptr(c.Strings(h.Env), 0))
 	c.Here(failed)

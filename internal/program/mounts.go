@@ -29,6 +29,9 @@ func (c *compiler) parseMounts() error {
 			// owner: show the host's instead, as other runtimes do.
 			m.kind, m.source, m.recursive = "bind", "/sys", true
 		}
+		if err := checkProc(m); err != nil {
+			return err
+		}
 		if !c.facts.MountSetattr && m.rset|m.rclear != 0 {
 			return specErr("mounts[%d] %s: recursive attributes need mount_setattr (Linux 5.12)", i, m.dest)
 		}
@@ -38,6 +41,55 @@ func (c *compiler) parseMounts() error {
 		c.mounts = append(c.mounts, m)
 	}
 	return nil
+}
+
+// procFiles are the files of /proc that a mount may cover: lxcfs and others
+// show the container's own numbers there.
+var procFiles = [...]string{
+	"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+	"net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+}
+
+// checkProc refuses mounts that put something else where processes, and what
+// starts them, trust the kernel to answer (CVE-2019-16884).
+func checkProc(m *mount) error {
+	switch {
+	case m.dest == "/proc":
+		if m.kind == "proc" || m.kind == "bind" || m.remount { // attach sees what is bound
+			return nil
+		}
+	case strings.HasPrefix(m.dest, "/proc/"):
+		for _, name := range procFiles {
+			if m.dest == "/proc/"+name {
+				return nil
+			}
+		}
+	default:
+		return nil
+	}
+	return specErr("mounts[%d] %s: only single files like cpuinfo may be covered in /proc", m.index, m.dest)
+}
+
+// isProcfs emits the check that the tree which is to be /proc is one.
+func (c *compiler) isProcfs(m *mount) {
+	const magic = 0x9fa0 // PROC_SUPER_MAGIC; f_type is the first word of struct statfs
+	st, want := c.Buf(make([]byte, 256)), c.Buf(make([]byte, sysprog.WordSize))
+	want.SetWord(0, magic)
+	what := "mount " + m.source + " on " + m.dest
+	c.Do(what, "fstatfs", m.from(c), sysprog.Ptr(st, 0))
+	fine, odd := c.Label("is procfs"), c.Label("is no procfs")
+	c.Do("", sysprog.Compare, sysprog.Ptr(st, 0), sysprog.Ptr(want, 0), sysprog.Int(sysprog.WordSize)).On(unix.EINVAL, odd).Next(fine)
+	c.Here(odd)
+	c.Do(what+": not a proc file system", sysprog.Raise, sysprog.Int(0))
+	c.Here(fine)
+}
+
+// from is the descriptor of a bind mount's source.
+func (m *mount) from(c *compiler) sysprog.Arg {
+	if c.facts.MountAPI {
+		return m.tree
+	}
+	return sysprog.Int(m.fd)
 }
 
 // parentOpensSources tells whether mount sources are opened before the clone:
@@ -183,7 +235,7 @@ func (c *compiler) treeAttributes(m *mount) {
 	}
 	a, rest := attr{set: m.set, clear: m.clear}, m.propagation
 	recursive := 0
-	if len(rest) > 0 && a == (attr{}) && rest[0]&(unix.MS_SHARED) == 0 {
+	if len(rest) > 0 && a == (attr{}) && rest[0]&(unix.MS_SHARED) == 0 && c.rootPropagation() == 0 {
 		// One call does it; else attributes first, then propagation.
 		a.propagation = uint64(rest[0] &^ unix.MS_REC)
 		if rest[0]&unix.MS_REC != 0 {
@@ -200,6 +252,9 @@ func (c *compiler) treeAttributes(m *mount) {
 // the order of the spec.
 func (c *compiler) attachMounts() {
 	for _, m := range c.mounts {
+		if m.kind == "bind" && m.dest == "/proc" && !m.remount {
+			c.isProcfs(m)
+		}
 		switch {
 		case m.remount:
 			c.remount(m)
@@ -219,7 +274,18 @@ func (c *compiler) attachMounts() {
 // attach puts a detached mount in its place. Places that are missing are made.
 func (c *compiler) attach(m *mount) {
 	dst := c.mountPoint(m)
-	c.Do("mount "+m.kind+" on "+m.dest, "move_mount", m.tree, sysprog.Str(""), sysprog.Val(dst), sysprog.Str(""), sysprog.Int(emptyToEmpty))
+	what := "mount " + m.kind + " on " + m.dest
+	op := c.Do(what, "move_mount", m.tree, sysprog.Str(""), sysprog.Val(dst), sysprog.Str(""), sysprog.Int(emptyToEmpty))
+	if m.kind == "bind" {
+		// A directory and a file: the kernel does not say which of them is wrong.
+		odd, done := c.Label("cannot mount on "+m.dest), c.Label("mounted "+m.dest)
+		op.On(unix.EINVAL, odd).Next(done)
+		c.Here(odd)
+		c.Do(what, "openat", sysprog.Val(dst), sysprog.Str("."), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Plain = true
+		c.Do(what, "openat", m.tree, sysprog.Str("."), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Plain = true
+		c.Do(what, sysprog.Raise, sysprog.Int(unix.EINVAL))
+		c.Here(done)
+	}
 	c.Do("", "close", sysprog.Val(dst))
 	if !c.facts.MountSetattr && m.kind == "bind" {
 		c.remountBind(m)
@@ -248,6 +314,11 @@ func (c *compiler) propagate(m *mount) {
 func (c *compiler) mountPoint(m *mount) *sysprog.Slot {
 	what := "open mount point " + m.dest
 	dst := c.Slot("at " + m.dest)
+	for _, i := range c.in.Places {
+		if i == m.index {
+			c.gate(GatePlace)
+		}
+	}
 	found := c.Label("found " + m.dest)
 	missing := c.Label("make " + m.dest)
 	var resolve uint64
@@ -256,16 +327,13 @@ func (c *compiler) mountPoint(m *mount) *sysprog.Slot {
 	}
 	c.open(what, m.dest, unix.O_PATH, resolve).To(dst).On(unix.ENOENT, missing).Next(found)
 	c.Here(missing)
+	start := len(c.Ops)
 	dir, name := split(m.dest)
 	at := c.makeDirs("make "+dir, dir)
 	if m.kind == "bind" {
 		isDir, isFile := c.Label("directory "+m.dest), c.Label("file "+m.dest)
 		probe := c.Slot("probe")
-		src := m.tree
-		if !c.facts.MountAPI {
-			src = sysprog.Int(m.fd)
-		}
-		c.Do("look at "+m.source, "openat", src, sysprog.Str("."), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).
+		c.Do("look at "+m.source, "openat", m.from(c), sysprog.Str("."), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).
 			To(probe).On(unix.ENOTDIR, isFile)
 		c.Do("", "close", sysprog.Val(probe)).Next(isDir)
 		c.Here(isFile)
@@ -283,6 +351,9 @@ func (c *compiler) mountPoint(m *mount) *sysprog.Slot {
 		c.Do("", "close", sysprog.Val(at))
 	}
 	c.open(what, m.dest, unix.O_PATH, resolve).To(dst)
+	for i := start; i < len(c.Ops); i++ {
+		c.Missing[i] = m.index
+	}
 	c.Here(found)
 	return dst
 }

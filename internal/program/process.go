@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/sysprog"
@@ -18,9 +19,6 @@ func (c *compiler) process() error {
 	c.stdio()
 	c.joinLate()
 	c.setLateLimits()
-	if err := c.limits(); err != nil {
-		return err
-	}
 	if err := c.scheduling(); err != nil {
 		return err
 	}
@@ -28,6 +26,10 @@ func (c *compiler) process() error {
 	c.makeCwd()
 	c.gate(GateStartContainer)
 	c.gate(GateListener)
+	c.dropFDs()
+	if !c.in.inUserNS() { // else they were set before it was entered
+		c.limits()
+	}
 	c.dropBounding(caps)
 	c.user()
 	c.cwd()
@@ -43,13 +45,16 @@ func (c *compiler) process() error {
 	c.unblock()
 	c.gate(GateReady)
 	c.waitForStart()
-	if err := c.hooks(GateStartContainer); err != nil {
-		return err
-	}
 	c.Late = len(c.Ops)
+	c.hooks(GateStartContainer)
 	if c.in.Seccomp != nil {
 		// Without no_new_privs loading a filter takes CAP_SYS_ADMIN, so the
-		// capabilities fall after it.
+		// capabilities fall after it, and the filter must let them.
+		if !p.NoNewPrivileges && p.User.UID != 0 {
+			// The change of user has cleared the effective set.
+			have := c.available()
+			c.capset(capSets{effective: have, permitted: have, inheritable: caps.inheritable})
+		}
 		c.loadSeccomp()
 		if !p.NoNewPrivileges {
 			c.setCaps(caps)
@@ -91,17 +96,13 @@ func Rlimit(name string) (int, bool) {
 	return 0, false
 }
 
-func (c *compiler) limits() error {
-	if c.in.newUserNS() && c.in.Fork {
-		return nil // the parent sets them at GateMaps: raising takes the host's root
-	}
+func (c *compiler) limits() {
 	for _, r := range c.proc().Rlimits {
 		n, _ := Rlimit(r.Type)
 		b := binary.NativeEndian.AppendUint64(nil, r.Soft)
 		b = binary.NativeEndian.AppendUint64(b, r.Hard)
 		c.Do("set "+r.Type, "prlimit64", sysprog.Int(0), sysprog.Int(n), sysprog.Ptr(c.Buf(b), 0), sysprog.Int(0))
 	}
-	return nil
 }
 
 func (c *compiler) umask() {
@@ -151,7 +152,12 @@ func (c *compiler) user() {
 		for _, g := range u.AdditionalGids {
 			groups.Data = binary.NativeEndian.AppendUint32(groups.Data, g)
 		}
-		c.Do("set additional groups", "setgroups", sysprog.Int(len(u.AdditionalGids)), sysprog.Ptr(groups, 0))
+		op := c.Do("set additional groups", "setgroups", sysprog.Int(len(u.AdditionalGids)), sysprog.Ptr(groups, 0))
+		if c.in.joins(specs.UserNamespace) && len(u.AdditionalGids) == 0 {
+			op.OK(unix.EPERM) // it may be one that cannot set groups
+		}
+	} else if len(u.AdditionalGids) > 0 {
+		c.warn("ignoring process.user.additionalGids: setgroups is denied in a user namespace with one group")
 	}
 	c.Do(fmt.Sprintf("set group %d", u.GID), "setresgid", sysprog.Int(u.GID), sysprog.Int(u.GID), sysprog.Int(u.GID))
 	c.Do(fmt.Sprintf("set user %d", u.UID), "setresuid", sysprog.Int(u.UID), sysprog.Int(u.UID), sysprog.Int(u.UID))
@@ -160,12 +166,56 @@ func (c *compiler) user() {
 	}
 }
 
+// dropFDs closes what a process that waits for start must not hold: what the
+// caller was given, and the host's directories that the start has opened. What
+// it still needs moves to the lowest numbers. Without close_range(2) the
+// caller's are closed one by one, for every process.
+func (c *compiler) dropFDs() {
+	if !c.facts.CloseRange {
+		for _, fd := range c.in.Inherited {
+			c.Do("close descriptor", "close", sysprog.Int(fd)).OK(unix.EBADF)
+		}
+		return
+	}
+	if !c.in.Wait {
+		return
+	}
+	keep := []*sysprog.Arg{&c.execFD, &c.startFD}
+	if c.replay != nil {
+		keep = append(keep, &c.readyFD)
+	} else {
+		keep = append(keep, &c.gateFD)
+	}
+	if c.in.HookStateFD >= 0 {
+		keep = append(keep, &c.hookFD)
+	}
+	if c.in.ListenerFD >= 0 {
+		keep = append(keep, &c.listenerFD)
+	}
+	first := 3 + c.in.PreserveFDs
+	for _, fd := range keep { // out of the way of the numbers they get
+		moved := c.Slot("descriptor")
+		c.Do("move descriptor", "fcntl", *fd, sysprog.Int(unix.F_DUPFD_CLOEXEC), sysprog.Int(first+len(keep))).To(moved)
+		*fd = sysprog.Val(moved)
+	}
+	for i, fd := range keep {
+		c.Do("move descriptor", "dup3", *fd, sysprog.Int(first+i), sysprog.Int(unix.O_CLOEXEC))
+		*fd = sysprog.Int(first + i)
+	}
+	c.closeRange(first+len(keep), 0)
+}
+
 // closeFDs marks every descriptor that the process is not meant to have.
 func (c *compiler) closeFDs() {
 	if c.facts.CloseRange {
-		const closeRangeCloexec = 4
-		c.Do("close descriptors", "close_range", sysprog.Int(3+c.in.PreserveFDs), sysprog.Int(uint32(1<<32-1)), sysprog.Int(closeRangeCloexec))
-	} // else the parent has marked its own before the clone
+		c.closeRange(3+c.in.PreserveFDs, closeRangeCloexec)
+	} // else dropFDs has closed them
+}
+
+const closeRangeCloexec = 4 // CLOSE_RANGE_CLOEXEC
+
+func (c *compiler) closeRange(from, flags int) {
+	c.Do("close descriptors", "close_range", sysprog.Int(from), sysprog.Int(uint32(1<<32-1)), sysprog.Int(flags))
 }
 
 func (c *compiler) unblock() {
@@ -174,18 +224,19 @@ func (c *compiler) unblock() {
 }
 
 func (c *compiler) waitForStart() {
-	if c.execFD == nil {
+	if !c.in.Wait {
 		return
 	}
 	again, gone := c.Label("wait for start"), c.Label("never started")
 	b := c.Buf(make([]byte, 1))
 	started := c.Label("started")
 	c.Here(again)
-	c.Do("wait for start", "read", sysprog.Val(c.execFD), sysprog.Ptr(b, 0), sysprog.Int(1)).
+	c.Do("wait for start", "read", c.execFD, sysprog.Ptr(b, 0), sysprog.Int(1)).
 		On(unix.EINTR, again).IfZero(gone).Next(started).Note("start")
 	c.Here(gone)
 	c.Do("", "exit_group", sysprog.Int(1))
 	c.Here(started)
+	c.Fail = c.diedLate
 }
 
 func (c *compiler) loadSeccomp() {
@@ -214,7 +265,7 @@ func (c *compiler) loadSeccomp() {
 	msg, slot := c.rights(sysprog.Ptr(c.SeccompState, 0), 0)
 	c.SeccompIov = msg.Target(2 * sysprog.WordSize)
 	c.Do("", sysprog.Set, sysprog.Val(listener)).To(slot)
-	c.Do("send seccomp listener to "+f.ListenerPath, "sendmsg", sysprog.Int(c.in.ListenerFD), sysprog.Ptr(msg, 0), sysprog.Int(0))
+	c.Do("send seccomp listener to "+f.ListenerPath, "sendmsg", c.listenerFD, sysprog.Ptr(msg, 0), sysprog.Int(0))
 }
 
 // findExecutable emits the search for the program, so that a missing one is

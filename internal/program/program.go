@@ -59,6 +59,15 @@ type Input struct {
 	DenySetgroups bool    // the user namespace cannot set groups: setgroups is "deny" in it
 	ChownStdio    [3]bool // give descriptor 0, 1, 2 to the process's user
 
+	// Places are mount points (indices in Spec.Mounts) that the parent makes at
+	// GatePlace: a link in the image leads to where nothing is.
+	Places []int
+
+	// Inherited are descriptors that the caller was given without
+	// close-on-exec; a process that waits, or cannot mark them, closes them.
+	Inherited []int
+
+	execInUserNS bool // an exec into a container with a user namespace
 }
 
 // Names of files in Input.StateDir.
@@ -77,6 +86,10 @@ type Program struct {
 
 	// Late is the index of the first op that runs after `start`.
 	Late int
+
+	// Missing gives the mount (index in Spec.Mounts) that an op failing with
+	// ENOENT could not make the place of. It goes to Input.Places then.
+	Missing map[int]int
 
 	// SeccompState is the buffer for the container process state that goes to
 	// the seccomp listener: a length word, then the bytes. The parent fills it
@@ -100,6 +113,7 @@ const (
 	GateCreateContainer Gate = 'h' // put the state for createContainer hooks into the memfd
 	GateStartContainer  Gate = 's' // the same for startContainer hooks
 	GateListener        Gate = 'l' // fill in SeccompState
+	GatePlace           Gate = 'p' // make the next one of Input.Places
 	GateReady           Gate = 'y' // all is set up; next is the fifo or the process
 )
 
@@ -129,6 +143,9 @@ func (in *Input) gates() (g []Gate) {
 	if in.Seccomp != nil && in.Seccomp.Notify {
 		g = append(g, GateListener)
 	}
+	if len(in.Places) > 0 {
+		g = append(g, GatePlace)
+	}
 	return g
 }
 
@@ -148,10 +165,14 @@ type compiler struct {
 
 	root        *sysprog.Slot  // descriptor of the new root
 	died        *sysprog.Label // where a failing child goes
+	diedLate    *sysprog.Label // the same after start
 	hows        map[howKey]*sysprog.Buf
 	devDir      *sysprog.Slot
-	execFD      *sysprog.Slot   // exec.fifo
-	startFD     *sysprog.Slot   // start.fifo
+	execFD      sysprog.Arg     // exec.fifo
+	startFD     sysprog.Arg     // start.fifo
+	gateFD      sysprog.Arg
+	hookFD      sysprog.Arg // Input.HookStateFD
+	listenerFD  sysprog.Arg
 	late        []*sysprog.Slot // v1 tasks files that are joined last
 	lateLimits  []lateLimit
 	null        *sysprog.Slot          // a detached mount of /dev/null
@@ -169,7 +190,7 @@ type compiler struct {
 	replay      *Replay        // not nil: the program is to be stored
 	execReplay  *ReplayExec    // the same for an exec
 	initFD      *sysprog.Slot  // pidfd of the container's first process
-	readyFD     *sysprog.Slot  // in a stored create, where the child says that it waits
+	readyFD     sysprog.Arg    // in a stored create, where the child says that it waits
 	cgroupOp    *sysprog.Op    // stores the cgroup's descriptor in clone_args
 	afterFirst  *sysprog.Label // see joinFirst
 	fixed       int            // next of the fixed descriptor numbers for kernels without the mount API
@@ -192,18 +213,24 @@ func newCompiler(in *Input) (*compiler, error) {
 		return nil, err
 	}
 	c := &compiler{
-		Program: &Program{List: &sysprog.List{}}, in: in, spec: in.Spec, linux: in.Spec.Linux,
+		Program: &Program{List: &sysprog.List{}, Missing: map[int]int{}}, in: in, spec: in.Spec, linux: in.Spec.Linux,
 		facts: in.Facts, hows: map[howKey]*sysprog.Buf{},
 		nsFDs: map[specs.LinuxNamespaceType]*sysprog.Slot{}, fixed: 200,
 	}
 	if c.linux == nil {
 		c.linux = &specs.Linux{}
 	}
+	c.descriptors()
 	return c, c.parseMounts()
 }
 
+// descriptors takes over the numbers that the input gives.
+func (c *compiler) descriptors() {
+	c.gateFD, c.hookFD, c.listenerFD = sysprog.Int(c.in.GateFD), sysprog.Int(c.in.HookStateFD), sysprog.Int(c.in.ListenerFD)
+}
+
 func (c *compiler) compile() error {
-	c.died = c.Label("child failed")
+	c.died, c.diedLate = c.Label("child failed"), c.Label("failed after start")
 	if c.replay != nil {
 		c.replayParent()
 	} else {
@@ -214,11 +241,13 @@ func (c *compiler) compile() error {
 	}
 	c.Here(c.died)
 	c.Fail = nil
-	if c.startFD != nil {
-		// The header's first two words: which op failed, and its errno.
-		c.Do("", "write", sysprog.Val(c.startFD), sysprog.Header(), sysprog.Int(2*sysprog.WordSize)).OK(sysprog.AnyErrno)
-	}
 	c.Do("", "exit_group", sysprog.Int(1))
+	if c.in.Wait {
+		c.Here(c.diedLate)
+		// The header's first two words: which op failed, and its errno.
+		c.Do("", "write", c.startFD, sysprog.Header(), sysprog.Int(2*sysprog.WordSize)).OK(sysprog.AnyErrno)
+		c.Do("", "exit_group", sysprog.Int(1))
+	}
 	return nil
 }
 
@@ -243,10 +272,6 @@ func (c *compiler) child() error {
 	if c.hasMountNS() {
 		c.prepareRoot()
 		c.detachMounts()
-		c.gate(GateCreateRuntime)
-		if err := c.hooks(GateCreateContainer); err != nil {
-			return err
-		}
 		c.enterRoot()
 		c.attachMounts()
 		c.devices()
@@ -254,20 +279,25 @@ func (c *compiler) child() error {
 		c.maskPaths()
 		c.leaveRoot()
 	} else {
-		c.gate(GateCreateRuntime)
-		if err := c.hooks(GateCreateContainer); err != nil {
-			return err
-		}
+		c.createHooks()
 		c.chrootOnly()
 	}
 	return c.process()
 }
 
+// createHooks emits the hooks that run when the namespaces and mounts are
+// ready and the host's tree is still the root.
+func (c *compiler) createHooks() {
+	c.gate(GateCreateRuntime)
+	c.gate(GateCreateContainer)
+	c.hooks(GateCreateContainer)
+}
+
 // gate makes the child wait for the parent, if the program has that gate.
 func (c *compiler) gate(g Gate) {
 	if c.replay != nil {
-		if g == GateReady && c.readyFD != nil {
-			c.Do("tell the parent", "write", sysprog.Val(c.readyFD), sysprog.Str("y"), sysprog.Int(1))
+		if g == GateReady && c.in.Wait {
+			c.Do("tell the parent", "write", c.readyFD, sysprog.Str("y"), sysprog.Int(1))
 		}
 		return
 	}
@@ -282,9 +312,9 @@ func (c *compiler) gate(g Gate) {
 	passed := c.Label("passed gate " + string(g))
 	buf := c.Buf([]byte{byte(g), 0})
 	again := c.Label("wait at gate " + string(g))
-	c.Do("tell the parent", "write", sysprog.Int(c.in.GateFD), sysprog.Ptr(buf, 0), sysprog.Int(1)).Note("gate " + string(g))
+	c.Do("tell the parent", "write", c.gateFD, sysprog.Ptr(buf, 0), sysprog.Int(1)).Note("gate " + string(g))
 	c.Here(again)
-	c.Do("wait for the parent", "read", sysprog.Int(c.in.GateFD), sysprog.Ptr(buf, 1), sysprog.Int(1)).
+	c.Do("wait for the parent", "read", c.gateFD, sysprog.Ptr(buf, 1), sysprog.Int(1)).
 		On(unix.EINTR, again).IfZero(gone).Next(passed)
 	c.Here(gone)
 	c.Do("", "exit_group", sysprog.Int(1))
@@ -325,7 +355,9 @@ func (in *Input) joins(t specs.LinuxNamespaceType) bool {
 func (in *Input) newUserNS() bool { return in.newNS(specs.UserNamespace) }
 
 // inUserNS tells whether the container runs in a user namespace of its own.
-func (in *Input) inUserNS() bool { return in.namespace(specs.UserNamespace) != nil }
+func (in *Input) inUserNS() bool {
+	return in.namespace(specs.UserNamespace) != nil || in.execInUserNS
+}
 
 func (in *Input) timeOffsets() map[string]specs.LinuxTimeOffset {
 	if in.Spec.Linux == nil {

@@ -2,6 +2,7 @@ package program
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ type Replay struct {
 	Watches []Watch
 	Cgroup  []byte // /proc/self/cgroup: where new groups are made
 	Files   []File // made in the state directory
+	PidFile string // gets the process's number; "": nobody asked
 }
 
 // Watch is a file that must be as it was.
@@ -86,7 +88,7 @@ func (c *compiler) replayParent() {
 	ready := c.Buf(make([]byte, 16)) // two descriptors of 32 bits
 	if c.in.Wait {
 		c.Do("make pipe", "pipe2", sysprog.Ptr(ready, 0), sysprog.Int(unix.O_CLOEXEC))
-		c.readyFD = c.SlotIn("ready", ready, 4)
+		c.readyFD = sysprog.Val(c.SlotIn("ready", ready, 4))
 	}
 	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
 	// A parent may have left us SIGCHLD ignored: then there would be nothing to wait for.
@@ -96,9 +98,13 @@ func (c *compiler) replayParent() {
 	if c.in.Wait {
 		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
 	} else {
+		c.showPidFile()
 		c.foreground()
 	}
 	c.Here(undo)
+	c.Fail = nil
+	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Int(unix.SIGKILL), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	c.undo()
 	c.Here(giveUp)
 	c.returnToGo()
@@ -168,15 +174,43 @@ func (c *compiler) awaitReady(fd *sysprog.Slot, undo *sysprog.Label) {
 	again, dead := c.Label("await ready"), c.Label("child died")
 	b := c.Buf(make([]byte, 1))
 	fine := c.Label("created")
-	c.Do("", "close", sysprog.Val(c.readyFD))
+	c.Do("", "close", c.readyFD)
 	c.Here(again)
 	c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(b, 0), sysprog.Int(1)).On(unix.EINTR, again).IfZero(dead).Next(fine)
 	c.Here(dead)
-	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	c.Jump(undo)
 	c.Here(fine)
 	c.keepPidfd()
+	c.showPidFile()
 	c.Do("", "exit_group", sysprog.Int(0))
+}
+
+// writePidFile emits, in the child, the pid file under a name that the parent
+// makes the real one. The host's /proc knows the number as text.
+func (c *compiler) writePidFile() {
+	if c.replay == nil || c.replay.PidFile == "" {
+		return
+	}
+	text, n, fd := c.Buf(make([]byte, 16)), c.Slot("length"), c.Slot("pid file")
+	tmp := c.pidFileTmp()
+	c.Do("", "readlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/self"), sysprog.Ptr(text, 0), sysprog.Int(len(text.Data))).To(n)
+	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(tmp), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC), sysprog.Int(0o666)).To(fd)
+	c.Do("", "write", sysprog.Val(fd), sysprog.Ptr(text, 0), sysprog.Val(n))
+	c.Do("", "close", sysprog.Val(fd))
+}
+
+func (c *compiler) pidFileTmp() string {
+	dir, name := "", c.replay.PidFile
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		dir, name = name[:i+1], name[i+1:]
+	}
+	return dir + "." + name
+}
+
+func (c *compiler) showPidFile() {
+	if c.replay.PidFile != "" {
+		c.Do("", "renameat2", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.pidFileTmp()), sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.replay.PidFile), sysprog.Int(0))
+	}
 }
 
 // PidfdFile is the file in StateDir that a pidfd is mounted on: it tells the
@@ -236,6 +270,9 @@ func (c *compiler) undo() {
 			continue
 		}
 		c.removeGroup(s.Path)
+	}
+	if c.replay.PidFile != "" {
+		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.pidFileTmp()), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}
 	for _, name := range c.stateNames() {
 		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir+"/"+name), sysprog.Int(0)).OK(sysprog.AnyErrno)

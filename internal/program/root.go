@@ -19,12 +19,22 @@ func (c *compiler) rootPropagation() uintptr {
 	return 0
 }
 
+// LatePivot tells whether the start goes through a chroot and pivots when all
+// is mounted: kernels without the mount API need the host's tree for mount
+// sources until then, and hooks that run before the pivot expect to find the
+// mounts below the path of the rootfs.
+func LatePivot(in *Input) bool {
+	h := in.Spec.Hooks
+	return !in.Facts.MountAPI ||
+		h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // prestart is deprecated but in use
+}
+
 // prepareRoot separates the mount namespace from the host's and attaches the
 // root filesystem in it.
 //
-// With the mount API the new root is put on top of the old "/": absolute paths
-// still start below it, in the host's tree, until leaveRoot or enterRoot
-// pivots, and no path to the rootfs needs to be walked again.
+// Without LatePivot the new root is put on top of the old "/": absolute paths
+// still start below it, in the host's tree, until enterRoot pivots, and no
+// path to the rootfs needs to be walked again.
 func (c *compiler) prepareRoot() {
 	flag := c.rootPropagation()
 	switch {
@@ -35,13 +45,17 @@ func (c *compiler) prepareRoot() {
 	}
 	c.Do("set propagation of /", "mount", sysprog.Int(0), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(flag), sysprog.Int(0)).
 		Note("mounts")
+	where := "/"
+	if LatePivot(c.in) {
+		where = c.in.Rootfs
+	}
 	if flag&unix.MS_SHARED != 0 {
 		// pivot_root(2) refuses a new root on a shared mount.
-		where := "/"
-		if !c.facts.MountAPI {
-			where = c.in.RootfsMount
+		parent := where
+		if parent != "/" {
+			parent = c.in.RootfsMount
 		}
-		c.Do("make "+where+" private", "mount", sysprog.Int(0), sysprog.Str(where), sysprog.Int(0), sysprog.Int(unix.MS_PRIVATE), sysprog.Int(0))
+		c.Do("make "+parent+" private", "mount", sysprog.Int(0), sysprog.Str(parent), sysprog.Int(0), sysprog.Int(unix.MS_PRIVATE), sysprog.Int(0))
 	}
 	if !c.facts.MountAPI {
 		c.root = c.Slot("root")
@@ -53,7 +67,7 @@ func (c *compiler) prepareRoot() {
 	if c.root == nil { // else the parent has opened it
 		c.openRoot()
 	}
-	c.Do("attach rootfs", "move_mount", sysprog.Val(c.root), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str("/"),
+	c.Do("attach rootfs", "move_mount", sysprog.Val(c.root), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str(where),
 		sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
@@ -66,31 +80,36 @@ func (c *compiler) openRoot() {
 // enterRoot makes the new root the process's root. From here on no absolute
 // path, and no link in an image, leads to the host.
 //
-// Kernels without the mount API need the host's tree for mount sources: they
-// chroot for now, with the working directory left outside for relative paths,
-// and pivot in leaveRoot.
+// With LatePivot that is a chroot for now, with the working directory left
+// outside for relative paths; leaveRoot pivots.
 func (c *compiler) enterRoot() {
-	if !c.facts.MountAPI {
-		c.hostRoot = c.Slot("host root")
-		c.openPath("open /", "/", unix.O_PATH|unix.O_DIRECTORY).To(c.hostRoot)
-		c.Do("enter rootfs", "fchdir", sysprog.Val(c.root))
-		c.Do("enter rootfs", "chroot", sysprog.Str("."))
-		c.Do("leave working directory outside", "fchdir", sysprog.Val(c.hostRoot))
+	if !LatePivot(c.in) {
+		c.pivot()
 		return
 	}
-	c.pivot()
+	c.hostRoot = c.Slot("host root")
+	c.openPath("open /", "/", unix.O_PATH|unix.O_DIRECTORY).To(c.hostRoot)
+	c.Do("enter rootfs", "fchdir", sysprog.Val(c.root))
+	c.Do("enter rootfs", "chroot", sysprog.Str("."))
+	c.Do("leave working directory outside", "fchdir", sysprog.Val(c.hostRoot))
 }
 
 // leaveRoot finishes what enterRoot began and sets the root mount's own
 // attributes.
 func (c *compiler) leaveRoot() {
-	if !c.facts.MountAPI {
+	if LatePivot(c.in) {
 		c.Do("go to host root", "fchdir", sysprog.Val(c.hostRoot))
 		c.Do("go to host root", "chroot", sysprog.Str("."))
+		c.createHooks()
 		c.pivot()
 	}
 	if flag := c.rootPropagation(); flag != 0 {
 		c.Do("set propagation of the root", "mount", sysprog.Int(0), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(flag), sysprog.Int(0))
+		if flag&unix.MS_REC != 0 { // what a mount asks for itself comes last
+			for _, m := range c.mounts {
+				c.propagate(m)
+			}
+		}
 	}
 	if c.spec.Root != nil && c.spec.Root.Readonly {
 		if c.facts.MountSetattr {

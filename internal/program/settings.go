@@ -13,9 +13,8 @@ import (
 // procSettings emits what is set through /proc. It uses the host's, before the
 // pivot: in the container's a link or a mount could lead a write elsewhere.
 func (c *compiler) procSettings() error {
-	if v := c.proc().OOMScoreAdj; v != nil && !c.in.newUserNS() {
-		// In a new user namespace the parent does it, at GateMaps.
-		c.writeFile("set oom_score_adj", "/proc/self/oom_score_adj", strconv.Itoa(*v), false)
+	if v := c.proc().OOMScoreAdj; v != nil && !c.in.inUserNS() { // else it is set already
+		c.oomScore(*v)
 	}
 	keys := make([]string, 0, len(c.linux.Sysctl))
 	for k := range c.linux.Sysctl {
@@ -26,6 +25,10 @@ func (c *compiler) procSettings() error {
 		c.writeFile("set sysctl "+k, "/proc/sys/"+sysctlPath(k), c.linux.Sysctl[k], false)
 	}
 	return c.labels()
+}
+
+func (c *compiler) oomScore(v int) {
+	c.writeFile("set oom_score_adj", "/proc/self/oom_score_adj", strconv.Itoa(v), false)
 }
 
 // sysctlPath turns a name in sysctl(8)'s or /proc/sys's form into a path. When

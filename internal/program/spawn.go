@@ -97,6 +97,12 @@ func (c *compiler) joinFirst() *sysprog.Slot {
 	c.Do("start a process", "clone", sysprog.Int(flags)).To(pid).IfZero(in).Next(c.afterFirst)
 	c.Here(in)
 	c.Fail = c.died
+	if c.in.joins(specs.UserNamespace) { // what takes the host's root
+		c.limits()
+		if v := c.proc().OOMScoreAdj; v != nil {
+			c.oomScore(*v)
+		}
+	}
 	for _, n := range namespaces[:2] {
 		if c.in.joins(n.kind) {
 			c.setns(n.kind, n.flag)
@@ -163,9 +169,37 @@ func (c *compiler) steps(steps []cgroup.Step) {
 				op.OK(unix.EEXIST)
 			}
 		case cgroup.Write:
-			c.writeFile("set "+s.Path+" to "+s.Value, s.Path, s.Value, s.Optional)
+			c.writeSetting(s)
+		case cgroup.Chown:
+			op := c.Do("give cgroup "+s.Path+" to the container's root", "fchownat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(s.Path),
+				sysprog.Int(s.UID), sysprog.Int(-1), sysprog.Int(0))
+			if s.Optional {
+				op.OK(sysprog.AnyErrno)
+			}
 		}
 	}
+}
+
+// writeSetting emits a write to a cgroup file, or to the one that has its place
+// in other kernels.
+func (c *compiler) writeSetting(s cgroup.Step) {
+	if s.Else == nil {
+		c.writeFile("set "+s.Path+" to "+s.Value, s.Path, s.Value, s.Optional)
+		return
+	}
+	other, done := c.Label("other "+s.Path), c.Label("set "+s.Path)
+	fd := c.Slot("fd")
+	what := "set " + s.Path + " to " + s.Value
+	open := c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(s.Path), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd).On(unix.ENOENT, other)
+	write := c.Do(what, "write", sysprog.Val(fd), sysprog.Str(s.Value), sysprog.Int(len(s.Value)))
+	if s.Optional {
+		open.On(sysprog.AnyErrno, done)
+		write.OK(sysprog.AnyErrno)
+	}
+	c.Do("", "close", sysprog.Val(fd)).Next(done)
+	c.Here(other)
+	c.writeSetting(*s.Else)
+	c.Here(done)
 }
 
 // writeFile emits open, write, close of a file that exists.
@@ -212,6 +246,7 @@ func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
 	binary.NativeEndian.PutUint32(load.Data[4:], uint32(len(p.Devices)/8))
 	load.SetPtr(8, sysprog.Ptr(c.Buf(p.Devices), 0))
 	load.SetPtr(16, sysprog.Str("GPL"))
+	copy(load.Data[48:], cgroup.BPFProgramName) // an update finds it by this name
 	prog := c.Slot("device program")
 	c.Do("load the device filter", "bpf", sysprog.Int(bpfProgLoad), sysprog.Ptr(load, 0), sysprog.Int(attrSize)).To(prog)
 
@@ -294,19 +329,20 @@ func (c *compiler) recordProcess() {
 		sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC), sysprog.Int(0o600)).To(out)
 	c.Do("write "+path, "write", sysprog.Val(out), sysprog.Ptr(buf, 0), sysprog.Val(n))
 	c.Do("", "close", sysprog.Val(out))
+	c.writePidFile()
 }
 
 func (c *compiler) openFifos() {
 	if !c.in.Wait {
 		return
 	}
-	open := func(name string) *sysprog.Slot {
+	open := func(name string) sysprog.Arg {
 		fd := c.Slot(name)
 		path := c.in.StateDir + "/" + name
 		// Read and write: the open does not block, and the read later waits
 		// for a byte instead of seeing the end of the file.
 		c.Do("open "+path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_RDWR|unix.O_CLOEXEC)).To(fd)
-		return fd
+		return sysprog.Val(fd)
 	}
 	c.execFD, c.startFD = open(ExecFifo), open(StartFifo)
 }

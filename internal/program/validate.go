@@ -66,6 +66,13 @@ func ValidateProcess(p *specs.Process) error {
 			return specErr("process: %q holds a NUL byte", s)
 		}
 	}
+	if a := p.ExecCPUAffinity; a != nil {
+		for _, list := range []string{a.Initial, a.Final} {
+			if _, err := cpuMask(list); err != nil {
+				return specErr("process.execCPUAffinity: %v", err)
+			}
+		}
+	}
 	for _, e := range p.Env {
 		if !strings.Contains(e, "=") || e[0] == '=' {
 			return specErr("process.env: %q is not NAME=VALUE", e)
