@@ -109,7 +109,7 @@ func groupDirs(p *cgroup.Plan) (dirs []string) {
 // What keeps it from being stored is no error: Go does it again next time.
 func (k *creation) store(files []program.File) error {
 	o := &k.o
-	if o.PidFile != "" || o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || o.Detach || o.NoPivot ||
+	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || o.Detach || o.NoPivot ||
 		o.SystemdCgroup || o.Keep || o.Edit != nil || k.plain == "" || k.warned || !storing(k.c.replay) {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (k *creation) store(files []program.File) error {
 	if err != nil {
 		return err
 	}
-	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Cgroup: groups, Files: files})
+	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Cgroup: groups, Files: files, PidFile: o.PidFile})
 	if err != nil {
 		return err
 	}

@@ -168,8 +168,8 @@ type compiler struct {
 	diedLate    *sysprog.Label // the same after start
 	hows        map[howKey]*sysprog.Buf
 	devDir      *sysprog.Slot
-	execFD      sysprog.Arg     // exec.fifo
-	startFD     sysprog.Arg     // start.fifo
+	execFD      sysprog.Arg // exec.fifo
+	startFD     sysprog.Arg // start.fifo
 	gateFD      sysprog.Arg
 	hookFD      sysprog.Arg // Input.HookStateFD
 	listenerFD  sysprog.Arg
