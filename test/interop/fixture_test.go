@@ -226,15 +226,26 @@ func killSession(t *testing.T, session int) {
 }
 
 // killMentioning ends the processes whose command line names dir, which only
-// this test's do: shims that outlive their daemon.
+// this test's do: shims that outlive their daemon. Those that are about to end
+// by themselves, as the commands that clean up after a container, get the time.
 func killMentioning(t *testing.T, dir string) {
 	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); len(mentioning(dir)) > 0 && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, pid := range mentioning(dir) {
+		t.Errorf("process %d was left behind: %s", pid, commandLine(pid))
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+func mentioning(dir string) (list []int) {
 	for _, pid := range processes() {
 		if pid != os.Getpid() && strings.Contains(commandLine(pid), dir) {
-			t.Errorf("process %d was left behind: %s", pid, commandLine(pid))
-			_ = unix.Kill(pid, unix.SIGKILL)
+			list = append(list, pid)
 		}
 	}
+	return list
 }
 
 func processes() []int {
