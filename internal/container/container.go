@@ -40,6 +40,8 @@ type Store struct {
 	// Replay is the command line that is being carried out, if what it does may
 	// be stored for the next time (see replay.go); nil in a program that stays.
 	Replay []string
+
+	Warn func(format string, args ...any) // warnings that the specification asks for; may be nil
 }
 
 // Container is a container that was there when it was loaded. Its state is
@@ -48,6 +50,7 @@ type Container struct {
 	dir    string
 	rec    record
 	replay []string // see Store.Replay
+	warn   func(format string, args ...any)
 }
 
 // record is state.json: what is known before the process exists and never
@@ -98,7 +101,7 @@ func (s Store) dir(id string) string { return filepath.Join(s.Root, id) }
 
 // Load finds a container.
 func (s Store) Load(id string) (*Container, error) {
-	c := &Container{dir: s.dir(id), replay: s.Replay}
+	c := &Container{dir: s.dir(id), replay: s.Replay, warn: s.Warn}
 	b, err := os.ReadFile(filepath.Join(c.dir, recordFile))
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -67,6 +68,8 @@ type creation struct {
 	pipes     pipes
 	undo      []func()
 	caller    host.Facts
+	placed    int  // how many of in.Places are made
+	hooked    bool // hooks have run: what they did must be taken back by poststop ones
 
 	plain    string         // see plainName
 	files    []program.File // of the state directory
@@ -91,14 +94,16 @@ func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("run %s: %w", id, err)
 	}
-	if err := k.c.runHooks("poststart", k.spec, specs.StateRunning, k.pid); err != nil && o.Warn != nil {
-		o.Warn("%v", err)
+	if err := k.c.runHooks("poststart", k.spec, specs.StateRunning, k.pid); err != nil {
+		k.hooked = true
+		k.abort()
+		return nil, nil, fmt.Errorf("run %s: %w", id, err)
 	}
 	return k.c, &Process{Pid: k.pid, pidfd: k.pidfd}, nil
 }
 
 func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) {
-	k := &creation{o: o, c: &Container{dir: s.dir(id), replay: s.Replay}, pidfd: -1}
+	k := &creation{o: o, c: &Container{dir: s.dir(id), replay: s.Replay, warn: s.Warn}, pidfd: -1}
 	k.o.Warn = func(format string, args ...any) {
 		k.warned = true
 		if o.Warn != nil {
@@ -116,10 +121,10 @@ func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) 
 // make goes through the steps of a start. What each made is taken back by
 // abort, in reverse order.
 func (k *creation) make(root, id string, wait bool) (err error) {
-	if err := k.load(id, wait); err != nil {
+	if err := k.makeDir(root, id, wait); err != nil {
 		return err
 	}
-	if err := k.makeDir(root, wait); err != nil {
+	if err := k.load(id, wait); err != nil {
 		return err
 	}
 	if err := k.prepare(); err != nil {
@@ -134,7 +139,13 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 	if err := k.keepRecord(); err != nil {
 		return err
 	}
-	if err := k.launch(); err != nil {
+	made := len(k.undo)
+	err = k.launch()
+	for mount, ok := k.missingPlace(err); ok; mount, ok = k.missingPlace(err) {
+		k.undoTo(made)
+		err = k.relaunch(mount)
+	}
+	if err != nil {
 		return err
 	}
 	if err := k.handOver(); err != nil {
@@ -145,11 +156,43 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 	return nil
 }
 
+// relaunch is a second launch, in which the parent makes the place of one more mount.
+func (k *creation) relaunch(mount int) (err error) {
+	k.in.Places = append(k.in.Places, mount)
+	sort.Ints(k.in.Places) // the order in which the child asks
+	k.placed = 0
+	if len(k.in.Trees) > 0 { // they went with the first child
+		if err := k.prepareTrees(); err != nil {
+			return err
+		}
+	}
+	if err := k.openGates(); err != nil {
+		return err
+	}
+	if k.prog, err = program.Compile(&k.in); err != nil {
+		return err
+	}
+	if err := k.keepRecord(); err != nil {
+		return err
+	}
+	return k.launch()
+}
+
 func (k *creation) abort() {
-	for i := len(k.undo) - 1; i >= 0; i-- {
+	k.undoTo(0)
+	if !k.hooked {
+		return
+	}
+	if err := k.c.runPoststop(k.spec); err != nil {
+		k.o.Warn("%v", err)
+	}
+}
+
+func (k *creation) undoTo(n int) {
+	for i := len(k.undo) - 1; i >= n; i-- {
 		k.undo[i]()
 	}
-	k.undo = nil
+	k.undo = k.undo[:n]
 }
 
 // load reads what the start depends on, and changes nothing.
@@ -174,6 +217,9 @@ func (k *creation) load(id string, wait bool) error {
 	}
 	if k.spec.Process == nil {
 		return errors.New("invalid spec: process is missing")
+	}
+	if k.o.ConsoleSocket != "" && !k.spec.Process.Terminal {
+		return errors.New("a console socket is for a process with a terminal, and process.terminal is false")
 	}
 	k.homeFrom = addHome(k.spec.Process, rootfs)
 	if err := k.compileSeccomp(); err != nil {
@@ -268,17 +314,17 @@ func (k *creation) rootless() bool {
 }
 
 // makeDir claims the container's name.
-func (k *creation) makeDir(root string, wait bool) error {
+func (k *creation) makeDir(root, id string, wait bool) error {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	if err := os.Mkdir(k.c.dir, 0o700); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("container with id %q: %w", k.in.ID, ErrExist)
+			return fmt.Errorf("container with id %q: %w", id, ErrExist)
 		}
 		return fmt.Errorf("make state directory: %w", err)
 	}
-	k.undo = append(k.undo, func() { _ = os.RemoveAll(k.c.dir) })
+	k.undo = append(k.undo, func() { _ = k.c.removeDir() })
 	if !wait {
 		return nil
 	}

@@ -44,7 +44,10 @@ func (c *Container) delete(force bool) error {
 	if specErr != nil {
 		return specErr
 	}
-	return c.runHooks("poststop", spec, specs.StateStopped, 0)
+	if err := c.runPoststop(spec); err != nil && c.warn != nil {
+		c.warn("%v", err)
+	}
+	return nil
 }
 
 // stop kills the container and waits until its first process is gone.
@@ -82,6 +85,11 @@ func (c *Container) remove() error {
 			return err
 		}
 	}
+	return c.removeDir()
+}
+
+// removeDir removes the container's directory.
+func (c *Container) removeDir() error {
 	_ = unix.Unmount(filepath.Join(c.dir, pidfdFile), unix.MNT_DETACH)
 	// state.json goes first: a directory without it is no container.
 	if err := os.Remove(filepath.Join(c.dir, recordFile)); err != nil && !errors.Is(err, os.ErrNotExist) {

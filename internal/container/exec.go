@@ -129,12 +129,20 @@ func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*pr
 			return nil, err
 		}
 	}
+	if !k.caller.CloseRange {
+		if in.Inherited, err = inherited(o.PreserveFDs); err != nil {
+			return nil, err
+		}
+	}
 	in.Stdio, in.ChownStdio = stdio(o.Stdio)
 	k.in.ConsoleFD = -1
 	if err := k.openConsole(); err != nil {
 		return nil, err
 	}
 	in.ConsoleFD = k.in.ConsoleFD
+	if o.ConsoleSocket != "" && !o.Process.Terminal {
+		return nil, errors.New("a console socket is for a process with a terminal, and process.terminal is false")
+	}
 	if o.Process.Terminal && in.ConsoleFD < 0 {
 		return nil, errors.New("process.terminal: no console socket to send the terminal to")
 	}

@@ -25,18 +25,25 @@ func (k *creation) serve(g program.Gate, mem *sysprog.Memory) error {
 	case program.GateNetDevices:
 		return k.moveNetDevices()
 	case program.GateCreateRuntime:
+		k.hooked = true
 		if err := k.c.runHooks("prestart", k.spec, specs.StateCreating, k.pid); err != nil {
 			return err
 		}
 		return k.c.runHooks("createRuntime", k.spec, specs.StateCreating, k.pid)
+	case program.GatePlace:
+		return k.makePlace()
 	case program.GateCreateContainer:
+		k.hooked = true
 		return k.writeHookState(specs.StateCreating)
 	case program.GateStartContainer:
 		return k.writeHookState(specs.StateCreated)
 	case program.GateListener:
 		return k.writeListenerState(mem)
 	case program.GateReady:
-		return nil
+		if k.in.Spec == nil || len(k.spec.Linux.UIDMappings) == 0 {
+			return nil
+		}
+		return k.setLimits() // the last moment: few descriptors could be in the way before
 	}
 	return fmt.Errorf("process at unknown gate %q", byte(g))
 }
@@ -49,7 +56,7 @@ func (c *Container) hookState(status specs.ContainerState, pid int) specs.State 
 }
 
 func (k *creation) writeHookState(status specs.ContainerState) error {
-	b, err := json.Marshal(k.c.hookState(status, k.pid))
+	b, err := json.Marshal(k.c.hookState(status, hookPid(k.pid)))
 	if err != nil {
 		return fmt.Errorf("write hook state: %w", err)
 	}
@@ -98,15 +105,20 @@ func (k *creation) startUnit() error {
 	return k.plan.Enter(k.pid)
 }
 
-// setAsRoot sets what a process in a user namespace may not set itself.
-func (k *creation) setAsRoot() error {
-	p := k.spec.Process
-	for _, r := range p.Rlimits {
+// setLimits sets the limits that a process in a user namespace may not raise.
+func (k *creation) setLimits() error {
+	for _, r := range k.spec.Process.Rlimits {
 		n, _ := program.Rlimit(r.Type)
 		if err := unix.Prlimit(k.pid, n, &unix.Rlimit{Cur: r.Soft, Max: r.Hard}, nil); err != nil {
 			return fmt.Errorf("set %s: %w", r.Type, err)
 		}
 	}
+	return nil
+}
+
+// setOOMScore sets what a process in a user namespace may not lower.
+func (k *creation) setOOMScore() error {
+	p := k.spec.Process
 	if p.OOMScoreAdj == nil {
 		return nil
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // runHooks runs the hooks of one kind in the runtime's namespaces, in order,
-// with the container's state on their standard input. The first failure ends it.
+// with the container's state on their standard input. The first failure ends it,
+// except for poststop hooks.
 func (c *Container) runHooks(kind string, spec *specs.Spec, status specs.ContainerState, pid int) error {
 	if spec == nil || spec.Hooks == nil {
 		return nil
@@ -32,12 +33,25 @@ func (c *Container) runHooks(kind string, spec *specs.Spec, status specs.Contain
 	if err != nil {
 		return fmt.Errorf("%s hooks: %w", kind, err)
 	}
+	var errs error
 	for i := range list {
-		if err := runHook(&list[i], state, c.rec.Bundle); err != nil {
-			return fmt.Errorf("%s hook %s: %w", kind, list[i].Path, err)
+		err := runHook(&list[i], state, c.rec.Bundle)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("%s hook %s: %w", kind, list[i].Path, err)
+		if kind != "poststop" {
+			return err
+		}
+		errs = errors.Join(errs, err)
 	}
-	return nil
+	return errs
+}
+
+// runPoststop runs the hooks that clean up. All are run; the specification
+// wants their failures as warnings.
+func (c *Container) runPoststop(spec *specs.Spec) error {
+	return c.runHooks("poststop", spec, specs.StateStopped, 0)
 }
 
 func runHook(h *specs.Hook, state []byte, dir string) error {

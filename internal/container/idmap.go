@@ -17,7 +17,7 @@ func (k *creation) mapIDs() error {
 	if err := writeMaps(k.pid, l.UIDMappings, l.GIDMappings, k.caller.UID, k.caller.GID); err != nil {
 		return err
 	}
-	return k.setAsRoot()
+	return k.setOOMScore()
 }
 
 // denySetgroups tells whether the kernel will accept a group map only if the

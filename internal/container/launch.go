@@ -87,7 +87,12 @@ func splitPath(path string) (dir, name string) {
 func (k *creation) prepare() error {
 	in := &k.in
 	in.Stdio, in.ChownStdio = stdio(k.o.Stdio)
-	in.Fork = true // decided below; validation of gates needs their sockets first
+	if !in.Facts.CloseRange {
+		var err error
+		if in.Inherited, err = inherited(in.PreserveFDs); err != nil {
+			return err
+		}
+	}
 	if err := k.openConsole(); err != nil {
 		return err
 	}
@@ -112,12 +117,16 @@ func (k *creation) prepare() error {
 	if err := k.findRootMount(); err != nil {
 		return err
 	}
-	in.Fork = program.NeedsFork(in)
-	if !in.Fork {
+	return k.openGates()
+}
+
+// openGates makes the sockets that parent and child talk by, if they must.
+func (k *creation) openGates() (err error) {
+	k.in.Fork = program.NeedsFork(&k.in)
+	if !k.in.Fork {
 		return nil
 	}
-	parent, child, err := k.pipes.pair(unix.SOCK_SEQPACKET)
-	in.GateParentFD, in.GateFD = parent, child
+	k.in.GateParentFD, k.in.GateFD, err = k.pipes.pair(unix.SOCK_SEQPACKET)
 	return err
 }
 
@@ -172,11 +181,6 @@ func (k *creation) launch() error {
 		return err
 	}
 	defer mem.Free()
-	if !k.in.Facts.CloseRange {
-		if err := markDescriptors(k.o.PreserveFDs); err != nil {
-			return err
-		}
-	}
 	if k.plan != nil { // an exec has none of its own
 		k.undo = append(k.undo, func() {
 			if k.plan.Group.Exists() {
@@ -279,24 +283,29 @@ func (k *creation) takeConsole() error {
 	return k.o.Console(master)
 }
 
-// markDescriptors sets close-on-exec on all descriptors above those that are
-// passed on. It stands in for close_range(2) on Linux < 5.11.
-func markDescriptors(preserve int) error {
+// inherited lists the descriptors above those passed on that a caller has
+// given us without close-on-exec.
+func inherited(preserve int) ([]int, error) {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
-		return fmt.Errorf("list descriptors: %w", err)
+		return nil, fmt.Errorf("list descriptors: %w", err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return fmt.Errorf("list descriptors: %w", err)
+		return nil, fmt.Errorf("list descriptors: %w", err)
 	}
+	var fds []int
 	for _, name := range names {
-		if fd, err := strconv.Atoi(name); err == nil && fd >= 3+preserve {
-			unix.CloseOnExec(fd)
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < 3+preserve {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fds = append(fds, fd)
 		}
 	}
-	return nil
+	return fds, nil
 }
 
 // kill ends a child of ours and reaps it.

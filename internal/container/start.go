@@ -58,7 +58,10 @@ func (c *Container) start() error {
 		return err
 	}
 	c.storeStart()
-	return c.runHooks("poststart", spec, specs.StateRunning, p.pid)
+	if err := c.runHooks("poststart", spec, specs.StateRunning, p.pid); err != nil {
+		return errors.Join(err, c.stop(p)) // the specification wants it stopped then
+	}
+	return nil
 }
 
 // startResult reads what the process reports: nothing when the execve closes

@@ -282,10 +282,10 @@ func userNamespace(uids, gids []specs.LinuxIDMapping) (int, error) {
 	return fd, nil
 }
 
-// findRootMount finds the mount point below which the rootfs lies, which old
-// kernels need when mounts stay shared with the host.
+// findRootMount finds the mount point below which the rootfs lies, which is
+// needed when it is mounted there and mounts stay shared with the host.
 func (k *creation) findRootMount() error {
-	if k.caller.MountAPI || k.spec.Linux == nil || !strings.Contains(k.spec.Linux.RootfsPropagation, "shared") {
+	if !program.LatePivot(&k.in) || k.spec.Linux == nil || !strings.Contains(k.spec.Linux.RootfsPropagation, "shared") {
 		return nil
 	}
 	b, err := os.ReadFile("/proc/self/mountinfo")
