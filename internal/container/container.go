@@ -102,17 +102,28 @@ func (s Store) dir(id string) string { return filepath.Join(s.Root, id) }
 // Load finds a container.
 func (s Store) Load(id string) (*Container, error) {
 	c := &Container{dir: s.dir(id), replay: s.Replay, warn: s.Warn}
-	b, err := os.ReadFile(filepath.Join(c.dir, recordFile))
+	err := c.load()
 	switch {
+	case errors.Is(err, unix.ENOENT) && unix.Access(c.dir, unix.F_OK) == nil:
+		c.rec.ID = id // in the making; or its maker was killed: then only a delete helps
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return nil, fmt.Errorf("container %q: %w", id, ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("load container %s: %w", id, err)
 	}
-	if err := json.Unmarshal(b, &c.rec); err != nil {
-		return nil, fmt.Errorf("load container %s: %s: %w", id, recordFile, err)
-	}
 	return c, nil
+}
+
+// load reads the container's record.
+func (c *Container) load() error {
+	b, err := os.ReadFile(filepath.Join(c.dir, recordFile))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, &c.rec); err != nil {
+		return fmt.Errorf("%s: %w", recordFile, err)
+	}
+	return nil
 }
 
 // List returns all containers, and why some could not be read.
@@ -127,11 +138,14 @@ func (s Store) List() (list []*Container, errs []error) {
 		}
 		c, err := s.Load(e.Name())
 		if errors.Is(err, ErrNotExist) {
-			continue // in the making, or going
+			continue // just gone
 		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if c.rec.OCIVersion == "" {
+			continue // in the making
 		}
 		list = append(list, c)
 	}

@@ -68,6 +68,7 @@ type creation struct {
 	pipes     pipes
 	undo      []func()
 	caller    host.Facts
+	unlock    func()
 	placed    int  // how many of in.Places are made
 	hooked    bool // hooks have run: what they did must be taken back by poststop ones
 
@@ -114,6 +115,9 @@ func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) 
 	err := k.make(s.Root, id, wait)
 	if err != nil {
 		k.abort()
+	}
+	if k.unlock != nil {
+		k.unlock()
 	}
 	return k, err
 }
@@ -325,6 +329,11 @@ func (k *creation) makeDir(root, id string, wait bool) error {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	k.undo = append(k.undo, func() { _ = k.c.removeDir() })
+	unlock, err := k.c.lock() // until all is there, or gone again
+	if err != nil {
+		return err
+	}
+	k.unlock = unlock
 	if !wait {
 		return nil
 	}

@@ -28,6 +28,9 @@ func (c *Container) delete(force bool) error {
 		return err
 	}
 	defer unlock()
+	if err := c.load(); err != nil && !errors.Is(err, unix.ENOENT) { // anew: whoever made it may have had the lock
+		return err
+	}
 	status, p := c.status()
 	if status != specs.StateStopped {
 		if !force {
@@ -38,6 +41,9 @@ func (c *Container) delete(force bool) error {
 		}
 	}
 	spec, specErr := c.Spec()
+	if errors.Is(specErr, os.ErrNotExist) { // its maker was killed before it had done anything
+		spec, specErr = &specs.Spec{}, nil
+	}
 	if err := c.remove(); err != nil {
 		return err
 	}

@@ -72,9 +72,13 @@ func (k *creation) writeHookState(status specs.ContainerState) error {
 // writeListenerState fills the message that goes to the seccomp listener with
 // the new descriptor. See "Seccomp Container Process State" in config-linux.md.
 func (k *creation) writeListenerState(mem *sysprog.Memory) error {
+	state := k.c.hookState(specs.StateCreating, k.pid)
+	if k.in.Spec == nil { // an exec
+		status, first := k.c.status()
+		state = k.c.hookState(status, first.pid)
+	}
 	return fillListenerState(mem, k.prog, specs.ContainerProcessState{
-		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: k.pid, Metadata: k.in.Seccomp.ListenerMetadata,
-		State: k.c.hookState(specs.StateCreating, k.pid),
+		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: k.pid, Metadata: k.in.Seccomp.ListenerMetadata, State: state,
 	})
 }
 

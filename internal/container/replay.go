@@ -25,7 +25,7 @@ import (
 const (
 	seenFile = "seen"
 	seenMax  = 64
-	storeMax = 64 // programs; beyond that nothing more is stored
+	storeMax = 1 << 20 // bytes of memory; beyond that nothing more is stored
 )
 
 // storing tells whether the program for a command line should be stored now.
@@ -43,8 +43,7 @@ func storing(args []string) bool {
 	b = b[:len(b)/8*8]
 	for i := 0; i < len(b); i += 8 {
 		if binary.NativeEndian.Uint64(b[i:]) == sum {
-			entries, err := os.ReadDir(sysprog.StoreDir)
-			return err == nil && len(entries) <= storeMax
+			return stored() < storeMax
 		}
 	}
 	if len(b) >= seenMax*8 {
@@ -54,6 +53,20 @@ func storing(args []string) bool {
 		_ = os.WriteFile(path, binary.NativeEndian.AppendUint64(b, sum), 0o600)
 	}
 	return false
+}
+
+// stored is the size of all stored programs.
+func stored() (size int64) {
+	entries, err := os.ReadDir(sysprog.StoreDir)
+	if err != nil {
+		return storeMax
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			size += info.Size()
+		}
+	}
+	return size
 }
 
 // watch returns the watches for paths as they are now.

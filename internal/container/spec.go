@@ -17,9 +17,6 @@ import (
 func readSpec(path string) (*specs.Spec, []byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, nil, fmt.Errorf("read spec: %s: no such file or directory", path)
-		}
 		return nil, nil, fmt.Errorf("read spec: %w", err)
 	}
 	var s specs.Spec

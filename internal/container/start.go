@@ -117,5 +117,8 @@ func (c *Container) lock() (unlock func(), err error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	return func() { _ = unix.Close(fd) }, nil
+	return func() {
+		_ = unix.Flock(fd, unix.LOCK_UN) // a child may have the descriptor still
+		_ = unix.Close(fd)
+	}, nil
 }

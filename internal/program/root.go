@@ -22,10 +22,11 @@ func (c *compiler) rootPropagation() uintptr {
 // LatePivot tells whether the start goes through a chroot and pivots when all
 // is mounted: kernels without the mount API need the host's tree for mount
 // sources until then, and hooks that run before the pivot expect to find the
-// mounts below the path of the rootfs.
+// mounts below the path of the rootfs. A root that is moved instead of pivoted
+// cannot lie on the old one already.
 func LatePivot(in *Input) bool {
 	h := in.Spec.Hooks
-	return !in.Facts.MountAPI ||
+	return !in.Facts.MountAPI || in.NoPivot ||
 		h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // prestart is deprecated but in use
 }
 

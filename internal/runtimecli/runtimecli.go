@@ -50,18 +50,19 @@ func Command(o Options) cli.Command {
 }
 
 func newSession(o Options) *session {
-	return &session{
+	s := &session{
 		Options: o,
 		log:     logger{format: "text", now: time.Now, program: o.Name, likeRunc: o.LikeRunc},
 		getenv:  os.Getenv,
-		open:    openStore,
 	}
+	s.open = s.openStore
+	return s
 }
 
 // openStore lets the store keep what the command line did for the next time,
 // unless what it does depends on more than the command line.
-func openStore(root string) store {
-	st := container.Store{Root: root}
+func (s *session) openStore(root string) store {
+	st := container.Store{Root: root, Warn: s.warn}
 	if os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" {
 		st.Replay = os.Args
 	}
