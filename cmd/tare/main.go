@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/runtimecli"
@@ -29,8 +30,15 @@ func main() {
 	// rare command that goes on (events, a terminal in the foreground).
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(32 << 20)
+	restoreFileLimit()
 	os.Exit(run(filepath.Base(os.Args[0]), os.Args[1:]))
 }
+
+// restoreFileLimit takes back what package os did when it was set up: it raised
+// the soft limit of open files, which our children would inherit. Only the
+// standard library knows the old limit, and sets it again before an exec; this
+// one is for a program without a name and fails.
+func restoreFileLimit() { _ = syscall.Exec("", nil, nil) }
 
 func run(name string, args []string) int {
 	std := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
