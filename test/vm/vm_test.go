@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"tare.dev/tare/test/output"
 	"tare.dev/tare/test/vm/suite"
 )
@@ -49,6 +50,7 @@ func TestMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lock(t, filepath.Join(cache, "vm.lock"))
 	dir := filepath.Join(cache, "vm", "suites")
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "bin"), 0o755)); err != nil {
 		t.Fatal(err)
@@ -88,6 +90,22 @@ func TestMachine(t *testing.T) {
 	if !results.Done {
 		console, _ := os.ReadFile(m.Console)
 		t.Errorf("the machine ended early; its console:\n%s", tail(string(console), 60))
+	}
+}
+
+// lock waits for another run of the machine from the same tree, which would have the same files.
+func lock(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatalf("lock %s: %v", path, err)
 	}
 }
 
