@@ -108,7 +108,7 @@ func TestClosedStandardStreamsAreNoHole(t *testing.T) {
 	in.path = needProgram(t, "sh")
 	r := call(t, in)
 	if r.code != 0 {
-		t.Skipf("it refuses: %v", r)
+		return // refused: as good
 	}
 	for fd, target := range b.decode(r).FDs {
 		if fd > 2 || fd == 0 && strings.HasPrefix(target, "/") && target != "/dev/null" {
