@@ -306,7 +306,3 @@ func (k *creation) findRootMount() error {
 	k.in.RootfsMount = best
 	return nil
 }
-
-func (k *creation) moveNetDevices() error {
-	return errors.New("linux.netDevices: not supported yet")
-}

@@ -166,6 +166,9 @@ func validateLinux(in *Input) error {
 			return specErr("linux: masked or read-only path %q is not absolute", p)
 		}
 	}
+	if err := validateNetDevices(in); err != nil {
+		return err
+	}
 	if l.MountLabel != "" && !in.Facts.SELinux {
 		return specErr("linux.mountLabel %q: this kernel runs no SELinux", l.MountLabel)
 	}
@@ -173,6 +176,33 @@ func validateLinux(in *Input) error {
 		return specErr("linux.intelRdt: this kernel has no resctrl file system mounted")
 	}
 	return validateSysctl(in)
+}
+
+func validateNetDevices(in *Input) error {
+	devices := in.Spec.Linux.NetDevices
+	if len(devices) > 0 && in.namespace(specs.NetworkNamespace) == nil {
+		return specErr("linux.netDevices needs a network namespace")
+	}
+	seen := map[string]bool{}
+	for name, d := range devices {
+		as := d.Name
+		if as == "" {
+			as = name
+		}
+		if !deviceName(name) || strings.Contains(name, "%") || !deviceName(strings.Replace(as, "%d", "0", 1)) {
+			return specErr("linux.netDevices: %q as %q: no name of a network device", name, as)
+		}
+		if seen[as] && !strings.Contains(as, "%") {
+			return specErr("linux.netDevices: name %q is there twice", as)
+		}
+		seen[as] = true
+	}
+	return nil
+}
+
+// deviceName tells whether the kernel takes s for a network device.
+func deviceName(s string) bool {
+	return s != "" && len(s) < 16 && s != "." && s != ".." && !strings.ContainsAny(s, "/:% \t\n\v\f\r")
 }
 
 // validateSysctl refuses settings that would change the host: only those of a
