@@ -5,12 +5,71 @@
 // fits the command line, the loop runs it and Go never starts; in every other
 // case, and when the program gives up, Go starts as if nothing had been.
 //
-// BX keeps the stack pointer that the kernel gave, BP the file.
+// BX keeps the stack pointer that the kernel gave, R15 the file.
 TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ SP, BX
 	MOVQ 0(BX), CX        // argc
 	CMPQ CX, $2
 	JLT  gostart
+
+	// A container may be told to execute /proc/self/exe, which is this file,
+	// and could then write to it (CVE-2019-5736). So root runs it from a
+	// read-only copy of its mount: the same pages, but nobody can open it for
+	// writing. On a device with a read-only root nothing is to be done.
+	SUBQ $128, SP
+	MOVQ $0x65732f636f72702f, CX // /proc/se
+	MOVQ CX, 0(SP)
+	MOVQ $0x00006578652f666c, CX // lf/exe
+	MOVQ CX, 8(SP)
+	MOVQ $1, 16(SP)       // struct mount_attr: set MOUNT_ATTR_RDONLY
+	MOVQ $0, 24(SP)
+	MOVQ $0, 32(SP)
+	MOVQ $0, 40(SP)
+
+	MOVQ $269, AX         // faccessat(AT_FDCWD, /proc/self/exe, W_OK): EROFS is what we want
+	MOVQ $-100, DI
+	MOVQ SP, SI
+	MOVQ $2, DX
+	SYSCALL
+	TESTQ AX, AX
+	JNZ  protected
+	MOVQ $107, AX         // geteuid
+	SYSCALL
+	TESTQ AX, AX
+	JNZ  protected
+	MOVQ $428, AX         // open_tree(.., OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)
+	MOVQ $-100, DI
+	MOVQ SP, SI
+	MOVQ $0x80001, DX
+	SYSCALL
+	TESTQ AX, AX
+	JLT  protected
+	MOVQ AX, R15
+	MOVQ $442, AX         // mount_setattr(fd, "", AT_EMPTY_PATH, attr, 32)
+	MOVQ R15, DI
+	LEAQ 14(SP), SI
+	MOVQ $0x1000, DX
+	LEAQ 16(SP), R10
+	MOVQ $32, R8
+	SYSCALL
+	TESTQ AX, AX
+	JNZ  unprotected
+	MOVQ $322, AX         // execveat(fd, "", argv, envp, AT_EMPTY_PATH)
+	MOVQ R15, DI
+	LEAQ 14(SP), SI
+	LEAQ 8(BX), DX
+	MOVQ 0(BX), CX
+	LEAQ 16(BX)(CX*8), R10
+	MOVQ $0x1000, R8
+	SYSCALL
+
+unprotected:
+	MOVQ $3, AX           // close; Go takes the slower way
+	MOVQ R15, DI
+	SYSCALL
+
+protected:
+	MOVQ BX, SP
 
 	// FNV-1a of the arguments, NUL bytes included.
 	MOVQ $0xcbf29ce484222325, AX
@@ -80,10 +139,10 @@ digit:
 	SYSCALL
 	TESTQ AX, AX
 	JLT  gostart
-	MOVQ AX, BP
+	MOVQ AX, R15
 
 	MOVQ $5, AX           // fstat: it must be root's, and nobody else may write it
-	MOVQ BP, DI
+	MOVQ R15, DI
 	LEAQ 128(SP), SI
 	SYSCALL
 	TESTQ AX, AX
@@ -101,7 +160,7 @@ digit:
 	JNZ  unfit
 
 	MOVQ $17, AX          // pread64 of the header
-	MOVQ BP, DI
+	MOVQ R15, DI
 	LEAQ 128(SP), SI
 	MOVQ $64, DX
 	XORL R10, R10
@@ -117,7 +176,7 @@ digit:
 	MOVQ (128+32)(SP), SI
 	MOVQ $3, DX           // PROT_READ|PROT_WRITE
 	MOVQ $0x108002, R10   // MAP_PRIVATE|MAP_POPULATE|MAP_FIXED_NOREPLACE
-	MOVQ BP, R8
+	MOVQ R15, R8
 	XORL R9, R9
 	SYSCALL
 	CMPQ AX, (128+24)(SP)
@@ -128,7 +187,7 @@ digit:
 	MOVQ CX, 48(R13)      // the arguments, for the program to compare
 
 	MOVQ $3, AX           // close
-	MOVQ BP, DI
+	MOVQ R15, DI
 	SYSCALL
 	CALL ·loop(SB)
 
@@ -140,7 +199,7 @@ digit:
 
 unfit:
 	MOVQ $3, AX
-	MOVQ BP, DI
+	MOVQ R15, DI
 	SYSCALL
 
 gostart:
