@@ -45,9 +45,6 @@ type process interface {
 type disk struct{ container.Store }
 
 func (d disk) Create(id string, o container.CreateOptions) (handle, error) {
-	if err := container.ProtectProgram(); err != nil {
-		return nil, err
-	}
 	c, err := d.Store.Create(id, o)
 	if err != nil {
 		return nil, err
@@ -56,9 +53,6 @@ func (d disk) Create(id string, o container.CreateOptions) (handle, error) {
 }
 
 func (d disk) Run(id string, o container.CreateOptions) (handle, process, error) {
-	if err := container.ProtectProgram(); err != nil {
-		return nil, nil, err
-	}
 	c, p, err := d.Store.Run(id, o)
 	if err != nil {
 		return nil, nil, err
@@ -87,9 +81,6 @@ func (d disk) List() ([]handle, []error) {
 type kept struct{ *container.Container }
 
 func (k kept) Exec(o container.ExecOptions) (process, error) {
-	if err := container.ProtectProgram(); err != nil {
-		return nil, err
-	}
 	p, err := k.Container.Exec(o)
 	if err != nil {
 		return nil, err
