@@ -23,7 +23,7 @@ var faulty = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := binary("TARE_FAULT_RUNTIME", filepath.Join(p.dir, "fault", "tare"), "tare.dev/tare/cmd/tare", "-tags", "faultinject")
+	path, err := binary("TARE_FAULT_RUNTIME", filepath.Join(p.dir, "fault", "tare"), "tare.dev/tare/cmd/tare", "-tags", "faultinject", entryFlags)
 	if err != nil {
 		return "", err
 	}

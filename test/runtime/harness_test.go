@@ -32,6 +32,9 @@ type programs struct {
 	probe   string
 }
 
+// entryFlags link the program as the Makefile does: with the entry that repeats a stored start.
+const entryFlags = "-ldflags=-E=tare.dev/tare/internal/sysprog.entry"
+
 // suite is prepared once, by the first test that needs it.
 var suite = sync.OnceValues(prepare)
 
@@ -64,7 +67,7 @@ func prepare() (programs, error) {
 	if p.probe, err = binary("TARE_PROBE", filepath.Join(dir, "probe"), "tare.dev/tare/test/runtime/probe"); err != nil {
 		return p, err
 	}
-	if p.runtime, err = binary("TARE_RUNTIME", filepath.Join(dir, "tare"), "tare.dev/tare/cmd/tare"); err != nil {
+	if p.runtime, err = binary("TARE_RUNTIME", filepath.Join(dir, "tare"), "tare.dev/tare/cmd/tare", entryFlags); err != nil {
 		return p, err
 	}
 	if filepath.Base(p.runtime) == "tare" {
