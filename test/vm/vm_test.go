@@ -36,8 +36,8 @@ var packages = []struct {
 	{path: "./test/system", run: "Driver", systemd: true, seconds: 120},
 }
 
-// programs are built for the tests, which find them through the environment.
-var programs = []string{"./cmd/tare", "./test/runtime/probe"}
+// programs are built for the tests, which find them through the environment. The Makefile builds tare.
+var programs = []string{"./test/runtime/probe"}
 
 // root is where the module starts, seen from this package.
 const root = "../.."
@@ -152,8 +152,13 @@ func build(t *testing.T, ctx context.Context, dir string) []suite.Suite {
 			goBuild("build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "bin")+"/", program)
 		}
 	}
-	if err := os.Symlink("tare", filepath.Join(dir, "bin", "tare-runtime")); err != nil {
-		t.Fatal(err)
+	if out, err := command(ctx, root, "make", "--no-print-directory", "build"); err != nil {
+		t.Errorf("make build: %v\n%s", err, out)
+	}
+	for _, name := range []string{"tare", "tare-runtime"} {
+		if out, err := command(ctx, root, "cp", "-a", filepath.Join("bin", name), filepath.Join(dir, "bin", name)); err != nil {
+			t.Errorf("copy bin/%s: %v\n%s", name, err, out)
+		}
 	}
 	var suites []suite.Suite
 	for _, p := range packages {
