@@ -62,7 +62,7 @@ func (m *Memory) Free() error { return unix.MunmapPtr(m.base, m.size) }
 // Run executes the program on the calling thread until it is done or fails.
 // An error is a *Failure.
 func (m *Memory) Run() error {
-	interp(m.img.entry, m.img.Base)
+	run(m.img.entry, m.img.Base)
 	return m.Failure()
 }
 
@@ -113,6 +113,25 @@ func (f *Failure) Error() string {
 
 // Unwrap gives the errno to errors.Is.
 func (f *Failure) Unwrap() error { return f.Errno }
+
+// run is interp as one long system call: the collector and other goroutines do
+// not wait for it. Nothing between the two calls may grow the stack.
+//
+//go:nosplit
+func run(pc, res uintptr) {
+	entersyscall()
+	interp(pc, res)
+	exitsyscall()
+}
+
+// The runtime lets packages that make system calls of their own use these two
+// (gVisor does).
+//
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
 
 // interp runs the ops from pc on; res is the header that a failure is recorded in.
 //
