@@ -69,6 +69,9 @@ func (e *execution) setCgroup(v string) error {
 }
 
 func (e *execution) run(s *session, c *cli.Call) error {
+	if err := s.protect(); err != nil {
+		return err
+	}
 	h, err := s.load(c)
 	if err != nil {
 		return err

@@ -191,6 +191,7 @@ func (g *stage) run(args ...string) (status int, out, errs string) {
 	})
 	s.getenv = func(name string) string { return g.env[name] }
 	s.open = func(root string) store { g.root = root; return g.fakeStore }
+	s.protect = func() error { return nil }
 	s.log.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	var o, e strings.Builder
 	cmd := s.command()

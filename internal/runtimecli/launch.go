@@ -38,6 +38,9 @@ func (l *launch) flags(f *cli.Flags) {
 // options translates the flags for package container.
 func (l *launch) options(s *session) (container.CreateOptions, error) {
 	var o container.CreateOptions
+	if err := s.protect(); err != nil {
+		return o, err
+	}
 	bundle, err := filepath.Abs(l.bundle)
 	if err != nil {
 		return o, fmt.Errorf("--bundle %s: %w", l.bundle, err)

@@ -41,6 +41,8 @@ type session struct {
 
 	getenv func(string) string
 	open   func(root string) store
+
+	protect func() error // see container.ProtectProgram
 }
 
 // Command is the group of runc's commands. It stands as "tare runtime" or, when
@@ -55,7 +57,7 @@ func newSession(o Options) *session {
 		log:     logger{format: "text", now: time.Now, program: o.Name, likeRunc: o.LikeRunc},
 		getenv:  os.Getenv,
 	}
-	s.open = s.openStore
+	s.open, s.protect = s.openStore, container.ProtectProgram
 	return s
 }
 
