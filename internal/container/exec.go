@@ -43,8 +43,14 @@ var flagOf = [...]struct {
 	name string
 	flag uintptr
 }{
-	{"user", unix.CLONE_NEWUSER}, {"pid", unix.CLONE_NEWPID}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS},
-	{"net", unix.CLONE_NEWNET}, {"cgroup", unix.CLONE_NEWCGROUP}, {"time", unix.CLONE_NEWTIME}, {"mnt", unix.CLONE_NEWNS},
+	{"user", unix.CLONE_NEWUSER},
+	{"pid", unix.CLONE_NEWPID},
+	{"ipc", unix.CLONE_NEWIPC},
+	{"uts", unix.CLONE_NEWUTS},
+	{"net", unix.CLONE_NEWNET},
+	{"cgroup", unix.CLONE_NEWCGROUP},
+	{"time", unix.CLONE_NEWTIME},
+	{"mnt", unix.CLONE_NEWNS},
 }
 
 func (c *Container) exec(o ExecOptions) (*Process, error) {

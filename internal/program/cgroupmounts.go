@@ -26,8 +26,10 @@ func (c *compiler) detachCgroups() {
 			continue
 		}
 		if c.facts.MountAPI {
-			top := &mount{kind: "tmpfs", source: "tmpfs", dest: m.dest, data: []string{"mode=755"},
-				set: m.set &^ unix.MOUNT_ATTR_RDONLY}
+			top := &mount{
+				kind: "tmpfs", source: "tmpfs", dest: m.dest, data: []string{"mode=755"},
+				set: m.set &^ unix.MOUNT_ATTR_RDONLY,
+			}
 			c.openFS(top)
 			m.tree = top.tree
 		}
@@ -69,8 +71,10 @@ func (c *compiler) detachCgroup1(h cgroup.Mount) {
 		c.cgroupTrees = append(c.cgroupTrees, b.tree)
 		return
 	}
-	fs := &mount{kind: "cgroup", source: "cgroup", dest: "cgroup " + name, data: h.Controllers,
-		set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	fs := &mount{
+		kind: "cgroup", source: "cgroup", dest: "cgroup " + name, data: h.Controllers,
+		set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
+	}
 	c.openFS(fs)
 	c.cgroupTrees = append(c.cgroupTrees, fs.tree)
 }

@@ -36,8 +36,10 @@ func (c *compiler) openNullTree() *sysprog.Slot {
 }
 
 func (c *compiler) emptyDir() *sysprog.Slot {
-	m := &mount{kind: "tmpfs", source: "tmpfs", dest: "empty", data: []string{"nr_blocks=1", "nr_inodes=1"},
-		set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	m := &mount{
+		kind: "tmpfs", source: "tmpfs", dest: "empty", data: []string{"nr_blocks=1", "nr_inodes=1"},
+		set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
+	}
 	c.openFS(m)
 	return m.tree.Slot()
 }

@@ -235,7 +235,7 @@ func (c *compiler) treeAttributes(m *mount) {
 	}
 	a, rest := attr{set: m.set, clear: m.clear}, m.propagation
 	recursive := 0
-	if len(rest) > 0 && a == (attr{}) && rest[0]&(unix.MS_SHARED) == 0 && c.rootPropagation() == 0 {
+	if len(rest) > 0 && a == (attr{}) && rest[0]&unix.MS_SHARED == 0 && c.rootPropagation() == 0 {
 		// One call does it; else attributes first, then propagation.
 		a.propagation = uint64(rest[0] &^ unix.MS_REC)
 		if rest[0]&unix.MS_REC != 0 {

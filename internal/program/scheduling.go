@@ -18,16 +18,24 @@ var (
 		name specs.LinuxSchedulerPolicy
 		n    uint32
 	}{
-		{specs.SchedOther, unix.SCHED_NORMAL}, {specs.SchedFIFO, unix.SCHED_FIFO}, {specs.SchedRR, unix.SCHED_RR}, {specs.SchedBatch, unix.SCHED_BATCH},
-		{specs.SchedISO, 4}, {specs.SchedIdle, unix.SCHED_IDLE}, {specs.SchedDeadline, unix.SCHED_DEADLINE},
+		{specs.SchedOther, unix.SCHED_NORMAL},
+		{specs.SchedFIFO, unix.SCHED_FIFO},
+		{specs.SchedRR, unix.SCHED_RR},
+		{specs.SchedBatch, unix.SCHED_BATCH},
+		{specs.SchedISO, 4},
+		{specs.SchedIdle, unix.SCHED_IDLE},
+		{specs.SchedDeadline, unix.SCHED_DEADLINE},
 	}
 	schedFlags = [...]struct {
 		name specs.LinuxSchedulerFlag
 		n    uint64
 	}{
-		{specs.SchedFlagResetOnFork, unix.SCHED_FLAG_RESET_ON_FORK}, {specs.SchedFlagReclaim, unix.SCHED_FLAG_RECLAIM},
-		{specs.SchedFlagDLOverrun, unix.SCHED_FLAG_DL_OVERRUN}, {specs.SchedFlagKeepPolicy, unix.SCHED_FLAG_KEEP_POLICY},
-		{specs.SchedFlagKeepParams, unix.SCHED_FLAG_KEEP_PARAMS}, {specs.SchedFlagUtilClampMin, unix.SCHED_FLAG_UTIL_CLAMP_MIN},
+		{specs.SchedFlagResetOnFork, unix.SCHED_FLAG_RESET_ON_FORK},
+		{specs.SchedFlagReclaim, unix.SCHED_FLAG_RECLAIM},
+		{specs.SchedFlagDLOverrun, unix.SCHED_FLAG_DL_OVERRUN},
+		{specs.SchedFlagKeepPolicy, unix.SCHED_FLAG_KEEP_POLICY},
+		{specs.SchedFlagKeepParams, unix.SCHED_FLAG_KEEP_PARAMS},
+		{specs.SchedFlagUtilClampMin, unix.SCHED_FLAG_UTIL_CLAMP_MIN},
 		{specs.SchedFlagUtilClampMax, unix.SCHED_FLAG_UTIL_CLAMP_MAX},
 	}
 )

@@ -42,8 +42,10 @@ func Store(l *List, args []string) error {
 		word  int
 		value uintptr
 	}{
-		{resMagic, uintptr(storedMagic & uint64(^uintptr(0)))}, {resBase, img.Base},
-		{resSize, uintptr(len(img.Bytes))}, {resEntry, img.entry},
+		{resMagic, uintptr(storedMagic & uint64(^uintptr(0)))},
+		{resBase, img.Base},
+		{resSize, uintptr(len(img.Bytes))},
+		{resEntry, img.entry},
 	} {
 		putWord(img.Bytes[w.word*WordSize:], w.value)
 	}
