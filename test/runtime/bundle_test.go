@@ -36,6 +36,7 @@ type bundle struct {
 	extra      []*os.File
 	stdin      *os.File
 	credential *syscall.Credential
+	cgroup     *os.File
 	out, err   *os.File // of the container made by create
 }
 
@@ -181,7 +182,7 @@ func (b *bundle) write() {
 func (b *bundle) invocation(args ...string) invocation {
 	return invocation{
 		path: b.runtime, args: append(append([]string{"--root", b.root}, b.global...), args...),
-		env: append([]string{b.token}, b.env...), extra: b.extra, stdin: b.stdin, credential: b.credential,
+		env: append([]string{b.token}, b.env...), extra: b.extra, stdin: b.stdin, credential: b.credential, cgroup: b.cgroup,
 	}
 }
 

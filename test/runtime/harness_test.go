@@ -150,7 +150,8 @@ type invocation struct {
 	stdin      *os.File
 	extra      []*os.File // descriptors from 3 on
 	credential *syscall.Credential
-	terminal   bool // standard input is a terminal, to be the controlling one
+	cgroup     *os.File // a control group of version 2 to start in
+	terminal   bool     // standard input is a terminal, to be the controlling one
 	timeout    time.Duration
 	out, err   *os.File // where given, these receive the output
 }
@@ -199,6 +200,9 @@ func begin(t *testing.T, in invocation) (cmd *exec.Cmd, out, errs *os.File) {
 	}
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, in.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: in.credential, Setsid: in.terminal, Setctty: in.terminal}
+	if in.cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(in.cgroup.Fd())
+	}
 	err := cmd.Start()
 	// A program that was just copied is busy while a child forked in between still has it open for writing.
 	for try := 0; errors.Is(err, unix.ETXTBSY) && try < 50; try++ {

@@ -200,3 +200,23 @@ func TestExplainPrintsTheSystemCalls(t *testing.T) {
 		t.Errorf("explain made %s", l)
 	}
 }
+
+// A running container costs its own processes and no other.
+func TestNoHelperProcessStays(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, "sleep", "60").up()
+	if got := b.processes(); len(got) != 1 || got[0] != b.pid() {
+		t.Errorf("processes %v, want only the container's %d", got, b.pid())
+	}
+	if r := b.mustExec("/probe", "echo"); r.code != 0 {
+		t.Error(r)
+	}
+	eventually(t, "alone again", func() bool { return len(b.processes()) == 1 })
+}
+
+func TestLogThatCannotBeWrittenIsAnError(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, "echo")
+	b.write()
+	b.refused([]string{"/nowhere"}, "--log", "/nowhere/log", "run", "--bundle", b.dir, b.id)
+}

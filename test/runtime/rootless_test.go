@@ -187,3 +187,45 @@ shift; exec setpriv --reuid 12345 --regid 12345 --clear-groups "$@"`
 		t.Errorf("uid %v gid %v groups %v map %q", rep.UID, rep.GID, rep.Groups, rep.UIDMap)
 	}
 }
+
+// A user to whom root has delegated a control group of version 2 can limit containers below it.
+func TestRootlessLimitsInADelegatedCgroup(t *testing.T) {
+	t.Parallel()
+	needCgroupV2(t)
+	needController(t, "pids")
+	b := rootless(t, "sleep", "60")
+	must(t, os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+pids +memory"), 0))
+	own := filepath.Join("/sys/fs/cgroup", b.id+"-user")
+	shell := mustMkdir(t, filepath.Join(own, "shell"))
+	for _, dir := range []string{own, shell} {
+		for _, f := range []string{"", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
+			must(t, os.Chown(filepath.Join(dir, f), plainUser, plainUser))
+		}
+	}
+	// The runtime must not sit in the group whose children get controllers.
+	var err error
+	b.cgroup, err = os.Open(shell)
+	must(t, err)
+	t.Cleanup(func() {
+		b.cgroup.Close()
+		os.Remove(shell)
+		os.Remove(own)
+	})
+	b.namespace(specs.CgroupNamespace, "")
+	b.Spec.Linux.CgroupsPath = "/" + b.id + "-user/container"
+	b.Spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(30))}, Memory: &specs.LinuxMemory{Limit: ptr(int64(128 * mib))}}
+	b.up()
+	b.wantFile(t, "", "pids.max", "30")
+	b.wantFile(t, "", "memory.max", "134217728")
+	if r := b.mustExec("/probe", "echo", "inside"); r.stdout != "inside\n" {
+		t.Error(r)
+	}
+	b.must("pause", b.id)
+	b.must("resume", b.id)
+	b.must("update", "--pids-limit", "40", b.id)
+	b.wantFile(t, "", "pids.max", "40")
+	b.must("delete", "--force", b.id)
+	if isDir(filepath.Join(own, "container")) {
+		t.Error("delete left the group")
+	}
+}
