@@ -188,7 +188,9 @@ func (p process) alive() bool {
 	return err == nil && now.start == p.start && state != 'Z' && state != 'X'
 }
 
-// parseStat reads pid, start time and state from a /proc/PID/stat line. See proc(5).
+// parseStat reads pid, start time and state from a /proc/PID/stat line. See
+// proc(5). A zombie that has threads which still run counts as running: only
+// its first thread has ended.
 func parseStat(line string) (process, byte, error) {
 	bad := fmt.Errorf("process record %q: not a line of /proc/PID/stat", line)
 	open, end := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
@@ -205,7 +207,12 @@ func parseStat(line string) (process, byte, error) {
 	if err != nil {
 		return process{}, 0, bad
 	}
-	return process{pid, start}, f[0][0], nil
+	state := f[0][0]
+	const threads = 20 - 3
+	if n, err := strconv.Atoi(f[threads]); state == 'Z' && err == nil && n > 1 {
+		state = 'R'
+	}
+	return process{pid, start}, state, nil
 }
 
 // status is the container's state as the specification names it.

@@ -240,13 +240,17 @@ func (k *creation) compileSeccomp() error {
 	if err != nil {
 		return err
 	}
-	if k.o.Debug != nil { // every engine's profile names calls that this CPU lacks
-		for _, w := range f.Warnings {
-			k.o.Debug("seccomp: %s", w)
-		}
+	for _, w := range f.Warnings { // every engine's profile names calls that this CPU lacks
+		k.debug("seccomp: %s", w)
 	}
 	k.in.Seccomp = f
 	return nil
+}
+
+func (k *creation) debug(format string, args ...any) {
+	if k.o.Debug != nil {
+		k.o.Debug(format, args...)
+	}
 }
 
 func (k *creation) planCgroup(id string) error {
@@ -279,7 +283,11 @@ func (k *creation) planCgroup(id string) error {
 		return err
 	}
 	for _, w := range k.plan.Warnings {
-		k.o.Warn("%s", w)
+		if r.Rootless { // as usual there; engines take what is printed for an error's cause
+			k.debug("%s", w)
+		} else {
+			k.o.Warn("%s", w)
+		}
 	}
 	k.in.Cgroup, k.in.CgroupMounts, k.in.CgroupV2 = k.plan, h.Mounts(), h.Mode() == cgroup.V2
 	return nil

@@ -84,7 +84,8 @@ func (c *Container) stop(p process) error {
 func (c *Container) remove() error {
 	if c.rec.Cgroup.Exists() {
 		// Without a pid namespace processes may have outlived the first one.
-		if err := c.rec.Cgroup.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		// ENOENT: some of the groups are gone already.
+		if err := c.rec.Cgroup.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 		if err := c.rec.Cgroup.Remove(); err != nil {

@@ -26,6 +26,8 @@ type ExecOptions struct {
 	Console       func(master *os.File) error
 	IgnorePaused  bool
 	SubCgroup     string // below the container's group
+	Detach        bool   // the caller will not wait for the process
+	From          string // file that Process was read from; "": it is all in the command line
 	Warn          func(format string, args ...any)
 }
 
@@ -89,7 +91,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Pid: k.pid, pidfd: k.pidfd}
-	if o.PidFile == "" && o.PidfdSocket == "" && o.SubCgroup == "" && !k.warned {
+	if o.PidFile == "" && o.PidfdSocket == "" && o.SubCgroup == "" && !o.Detach && o.From == "" && !k.warned {
 		_ = c.storeExec(in, k.homeFrom) // or Go does it again next time
 	}
 	if o.PidfdSocket != "" {

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ import (
 const (
 	seenFile = "seen"
 	seenMax  = 64
-	storeMax = 1 << 20 // bytes of memory; beyond that nothing more is stored
+	storeMax = 1 << 20 // bytes of memory; beyond that the oldest go
 )
 
 // storing tells whether the program for a command line should be stored now.
@@ -43,7 +44,8 @@ func storing(args []string) bool {
 	b = b[:len(b)/8*8]
 	for i := 0; i < len(b); i += 8 {
 		if binary.NativeEndian.Uint64(b[i:]) == sum {
-			return stored() < storeMax
+			makeRoom()
+			return true
 		}
 	}
 	if len(b) >= seenMax*8 {
@@ -55,18 +57,29 @@ func storing(args []string) bool {
 	return false
 }
 
-// stored is the size of all stored programs.
-func stored() (size int64) {
+// makeRoom removes the programs that were stored first until there is room for
+// another one.
+func makeRoom() {
 	entries, err := os.ReadDir(sysprog.StoreDir)
 	if err != nil {
-		return storeMax
+		return
 	}
+	var size int64
+	var infos []os.FileInfo
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
+		if info, err := e.Info(); err == nil && e.Name() != seenFile {
+			infos = append(infos, info)
 			size += info.Size()
 		}
 	}
-	return size
+	slices.SortFunc(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, info := range infos {
+		if size < storeMax {
+			return
+		}
+		_ = os.Remove(filepath.Join(sysprog.StoreDir, info.Name()))
+		size -= info.Size()
+	}
 }
 
 // watch returns the watches for paths as they are now.
@@ -203,6 +216,14 @@ func (c *Container) storeExec(in *program.ExecInput, home string) error {
 		return err
 	}
 	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches}, StateDir: c.dir}
+	for _, n := range flagOf { // those it shares with the container now it must share then
+		if in.Namespaces&n.flag == 0 {
+			path := "/proc/self/ns/" + n.name
+			if target, err := os.Readlink(path); err == nil {
+				r.Links = append(r.Links, program.Link{Path: path, Target: target})
+			}
+		}
+	}
 	if dir := c.rec.Cgroup.Paths["freezer"]; dir != "" {
 		r.Frozen = program.File{Name: dir + "/freezer.state", Data: []byte("THAWED\n")}
 	} else if dir := c.rec.Cgroup.Paths[""]; dir != "" {

@@ -95,16 +95,17 @@ func (c *compiler) execParent(in *ExecInput) error {
 	cgroupFD := c.execCgroup(in)
 	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
 	c.Fail = failed
-	first := c.joinFirst()
+	first := c.joinFirst(cgroupFD)
 	if err := c.execJoin(in); err != nil {
 		return err
 	}
-	c.clone(unix.CLONE_PARENT, cgroupFD, second)
+	c.clone("start the process", unix.CLONE_PARENT, nil, second).To(c.Pid)
 	c.Do("", "exit_group", sysprog.Int(0))
 	c.Here(c.afterFirst)
 	c.Fail = failed
 	c.waitFor(first)
 	if c.replay != nil {
+		c.Do("", "pidfd_open", sysprog.Val(c.Pid), sysprog.Int(0)).To(c.Pidfd)
 		c.foreground()
 		c.Here(giveUp)
 		c.returnToGo()

@@ -75,7 +75,7 @@ func (c *compiler) becomeRoot() {
 	if c.facts.UID != 0 || c.facts.InUserNS {
 		// The parent had to write the maps through this process's /proc files,
 		// which only a dumpable process owns. From now on none may trace it.
-		c.Do("", "prctl", sysprog.Int(unix.PR_SET_DUMPABLE), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0))
+		c.undumpable()
 	}
 	if !c.in.DenySetgroups {
 		c.Do("drop groups", "setgroups", sysprog.Int(0), sysprog.Int(0)).OK(unix.EPERM)

@@ -20,6 +20,7 @@ type Replay struct {
 	Cwd     string   // the working directory, which paths in it may start at; "": any
 	Watches []Watch
 	Cgroup  []byte // /proc/self/cgroup: where new groups are made
+	Links   []Link // symbolic links that must be as they were
 	Files   []File // made in the state directory
 	PidFile string // gets the process's number; "": nobody asked
 }
@@ -29,6 +30,9 @@ type Watch struct {
 	Path string
 	Stat *unix.Statx_t // nil: it must be missing
 }
+
+// Link is a symbolic link and where it must lead.
+type Link struct{ Path, Target string }
 
 // File is a file of the state directory.
 type File struct {
@@ -79,6 +83,7 @@ func (c *compiler) replayParent() {
 	undo, child, giveUp := c.Label("undo"), c.Label("child"), c.Label("give up")
 	c.Fail = giveUp
 	c.checks(c.replay, giveUp)
+	c.undumpable()
 	c.Do("make state directory", "mkdirat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir), sysprog.Int(0o700)).Note("state")
 	c.Fail = undo
 	c.stateFiles()
@@ -94,7 +99,7 @@ func (c *compiler) replayParent() {
 	// A parent may have left us SIGCHLD ignored: then there would be nothing to wait for.
 	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(c.Buf(make([]byte, 32)), 0), sysprog.Int(0), sysprog.Int(8))
 	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Int(0), sysprog.Int(8))
-	c.clone(unix.CLONE_NEWPID, cgroupFD, child)
+	c.clone("start the process", unix.CLONE_NEWPID|unix.CLONE_PIDFD, cgroupFD, child).To(c.Pid)
 	if c.in.Wait {
 		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
 	} else {
@@ -105,11 +110,17 @@ func (c *compiler) replayParent() {
 	c.Fail = nil
 	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Int(unix.SIGKILL), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
-	c.undo()
+	c.undo(nil)
 	c.Here(giveUp)
 	c.returnToGo()
 	c.Here(child)
 	c.Fail = c.died
+}
+
+// undumpable keeps processes inside from tracing a child that shares our
+// memory; package container does it before it runs a program.
+func (c *compiler) undumpable() {
+	c.Do("", "prctl", sysprog.Int(unix.PR_SET_DUMPABLE), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0))
 }
 
 // checks emits the comparison of what the program was compiled from with what
@@ -120,6 +131,16 @@ func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
 		line = append(append(line, a...), 0)
 	}
 	c.Do("", sysprog.Compare, sysprog.Val(sysprog.Arguments()), sysprog.Ptr(c.Buf(line), 0), sysprog.Int(len(line))).Note("checks")
+	for n := range 3 {
+		// A closed one would be the next that is opened here, and then the
+		// process's. Go opens /dev/null in its place.
+		c.Do("", "fcntl", sysprog.Int(n), sysprog.Int(unix.F_GETFD))
+	}
+	for _, l := range r.Links {
+		now := c.Buf(make([]byte, len(l.Target)+16))
+		c.Do("", "readlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(l.Path), sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
+		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Str(l.Target), sysprog.Int(len(l.Target)+1))
+	}
 	if r.Cwd != "" {
 		now, was := c.Buf(make([]byte, 4096)), c.Buf(append([]byte(r.Cwd), 0))
 		c.Do("", "getcwd", sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
@@ -252,13 +273,38 @@ func (c *compiler) foreground() {
 	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Val(sig), sysprog.Int(0), sysprog.Int(0)).On(sysprog.AnyErrno, wait).Next(wait)
 	c.Here(exited)
 	c.Do("", sysprog.Status, sysprog.Val(status)).To(code)
-	c.undo()
+	left := c.Label("left over")
+	c.undo(left)
 	c.Do("", "exit_group", sysprog.Val(code))
+	c.Here(left)
+	c.deleteByGo(code)
+}
+
+// deleteByGo is for groups that others have made below the container's: it
+// executes ourselves as delete, and ends with code.
+func (c *compiler) deleteByGo(code *sysprog.Slot) {
+	if c.in.StateDir == "" {
+		return
+	}
+	pid, child, again, end := c.Slot("pid"), c.Label("delete"), c.Label("wait for delete"), c.Label("deleted")
+	root, id := split(c.in.StateDir)
+	none := c.Buf(make([]byte, 8))
+	c.Do("", "clone", sysprog.Int(unix.CLONE_VM|unix.CLONE_VFORK|uintptr(unix.SIGCHLD))).To(pid).IfZero(child).On(sysprog.AnyErrno, end)
+	c.Here(again)
+	c.Do("", "wait4", sysprog.Val(pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).On(unix.EINTR, again).OK(sysprog.AnyErrno)
+	c.Here(end)
+	c.Do("", "exit_group", sysprog.Val(code))
+	c.Here(child)
+	c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(none, 0), sysprog.Int(0), sysprog.Int(8))
+	argv := c.Strings([]string{"tare-runtime", "--root", root, "delete", "--force", id})
+	c.Do("", "execve", sysprog.Str("/proc/self/exe"), sysprog.Ptr(argv, 0), sysprog.Ptr(c.Strings(nil), 0)).OK(sysprog.AnyErrno)
+	c.Do("", "exit_group", sysprog.Int(1))
 }
 
 // undo takes away what the program has made, in reverse order. A group whose
-// last process has just gone may still be busy for a moment.
-func (c *compiler) undo() {
+// last process has just gone may still be busy for a moment; one that cannot be
+// removed is left to left, before anything of the state directory is gone.
+func (c *compiler) undo(left *sysprog.Label) {
 	c.Fail = nil
 	if c.in.StateDir == "" {
 		return // an exec makes nothing
@@ -269,7 +315,7 @@ func (c *compiler) undo() {
 		if s.Kind != cgroup.Mkdir || !s.MustBeNew {
 			continue
 		}
-		c.removeGroup(s.Path)
+		c.removeGroup(s.Path, left)
 	}
 	if c.replay.PidFile != "" {
 		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.pidFileTmp()), sysprog.Int(0)).OK(sysprog.AnyErrno)
@@ -288,8 +334,9 @@ func (c *compiler) stateNames() []string {
 	return names
 }
 
-// removeGroup removes a control group directory, with three tries 2 ms apart.
-func (c *compiler) removeGroup(path string) {
+// removeGroup removes a control group directory, with three tries 2 ms apart,
+// and goes on at not if that fails; nil: with the next op.
+func (c *compiler) removeGroup(path string, not *sysprog.Label) {
 	gone := c.Label("removed " + path)
 	pause := c.Buf(make([]byte, 2*sysprog.WordSize)) // struct timespec
 	pause.SetWord(sysprog.WordSize, 2e6)
@@ -300,7 +347,7 @@ func (c *compiler) removeGroup(path string) {
 		c.Here(busy)
 		c.Do("", "ppoll", sysprog.Int(0), sysprog.Int(0), sysprog.Ptr(pause, 0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}
-	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.AT_REMOVEDIR)).OK(sysprog.AnyErrno)
+	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.AT_REMOVEDIR)).On(unix.ENOENT, gone).On(sysprog.AnyErrno, not)
 	c.Here(gone)
 }
 

@@ -72,7 +72,7 @@ func CompileReplayDelete(r *ReplayControl) *sysprog.List {
 	c.exited(number, giveUp)
 	c.Fail = nil
 	for _, dir := range r.Dirs {
-		c.removeGroup(dir)
+		c.removeGroup(dir, giveUp)
 	}
 	c.Do("", "umount2", sysprog.Str(r.StateDir+"/"+PidfdFile), sysprog.Int(unix.MNT_DETACH)).OK(sysprog.AnyErrno)
 	for _, name := range append([]string{PidfdFile}, r.Names...) {

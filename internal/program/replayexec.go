@@ -37,6 +37,7 @@ func (c *compiler) execReplayBegin() (giveUp *sysprog.Label) {
 		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(r.Frozen.Data), 0), sysprog.Int(len(r.Frozen.Data)))
 		c.Do("", "close", sysprog.Val(fd))
 	}
+	c.undumpable()
 	dfl := c.Buf(make([]byte, 32))
 	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8))
 	return giveUp

@@ -43,6 +43,9 @@ func (c *compiler) parent() {
 	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
 	restore := c.Label("parent failed")
 
+	// First of all: loading a device filter ends with EAGAIN when a signal waits.
+	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
+	c.Fail = restore
 	var cgroupFD *sysprog.Slot
 	if p := c.in.Cgroup; p != nil && p.Unit == nil {
 		c.steps(p.Steps)
@@ -52,8 +55,6 @@ func (c *compiler) parent() {
 	if c.parentOpensSources() {
 		c.openSources()
 	}
-	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
-	c.Fail = restore
 
 	child := c.Label("child")
 	var flags uintptr
@@ -64,10 +65,13 @@ func (c *compiler) parent() {
 	}
 	var first *sysprog.Slot
 	if c.in.joins(specs.PIDNamespace) || c.in.joins(specs.UserNamespace) {
-		first = c.joinFirst()
-		flags |= unix.CLONE_PARENT
+		first = c.joinFirst(cgroupFD)
+		flags |= unix.CLONE_PARENT // a pidfd would be the first child's
+		cgroupFD = nil
+	} else if c.facts.Pidfd {
+		flags |= unix.CLONE_PIDFD
 	}
-	c.clone(flags, cgroupFD, child)
+	c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
 	if first != nil {
 		c.Do("", "exit_group", sysprog.Int(0))
 		c.Here(c.afterFirst)
@@ -86,15 +90,14 @@ func (c *compiler) parent() {
 // joinFirst emits a first child that joins the pid and user namespaces and
 // then makes the container's process as its sibling: setns(2) into a pid
 // namespace works only for children.
-func (c *compiler) joinFirst() *sysprog.Slot {
+//
+// It is the one that is born in the control group: with nsdelegate a process
+// that has joined a cgroup namespace could not be.
+func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *sysprog.Slot {
 	pid := c.Slot("first pid")
 	in := c.Label("first child")
 	c.afterFirst = c.Label("after first child")
-	flags := uintptr(unix.SIGCHLD)
-	if !c.in.Fork {
-		flags |= unix.CLONE_VM | unix.CLONE_VFORK
-	}
-	c.Do("start a process", "clone", sysprog.Int(flags)).To(pid).IfZero(in).Next(c.afterFirst)
+	c.clone("start a process", 0, cgroupFD, in).To(pid).Next(c.afterFirst)
 	c.Here(in)
 	c.Fail = c.died
 	if c.in.joins(specs.UserNamespace) { // what takes the host's root
@@ -117,18 +120,14 @@ const (
 	cloneArgsSize                            = 11 * 8
 )
 
-// clone emits the clone of the container's process.
-func (c *compiler) clone(flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.Label) {
+// clone emits the clone of a process that goes on at child. With CLONE_PIDFD
+// in flags its pidfd goes to c.Pidfd.
+func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.Label) *sysprog.Op {
 	if !c.in.Fork {
 		flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}
-	if c.facts.Pidfd {
-		flags |= unix.CLONE_PIDFD
-	}
 	if !c.facts.Clone3 {
-		c.Do("start the process", "clone", sysprog.Int(flags|uintptr(unix.SIGCHLD)), sysprog.Int(0), sysprog.At(c.Pidfd)).
-			To(c.Pid).IfZero(child)
-		return
+		return c.Do(what, "clone", sysprog.Int(flags|uintptr(unix.SIGCHLD)), sysprog.Int(0), sysprog.At(c.Pidfd)).IfZero(child)
 	}
 	wide := uint64(flags) // some flags do not fit a 32-bit word
 	if c.facts.ClearSighand {
@@ -147,7 +146,7 @@ func (c *compiler) clone(flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.L
 	if cgroupFD != nil && c.facts.IntoCgroup {
 		c.cgroupOp.To(c.SlotIn("cgroup fd", b, argCgroup*8))
 	}
-	c.Do("start the process", "clone3", sysprog.Ptr(b, 0), sysprog.Int(cloneArgsSize)).To(c.Pid).IfZero(child)
+	return c.Do(what, "clone3", sysprog.Ptr(b, 0), sysprog.Int(cloneArgsSize)).IfZero(child)
 }
 
 // waitFor reaps the first child; the second one is then there, or has failed.
@@ -272,10 +271,17 @@ func (c *compiler) childBegin() {
 		// Else the child would not notice the parent's death at a gate.
 		c.Do("close the parent's end of the gate", "close", sysprog.Int(c.in.GateParentFD))
 	}
+	dfl := c.Buf(make([]byte, 32))
 	if c.facts.ClearSighand {
+		if c.replay != nil {
+			// What the caller ignores stays ignored through the clone. Go handles
+			// all signals but these two, and so resets them.
+			for sig := unix.SIGQUIT; sig <= unix.SIGSYS; sig++ {
+				c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
+			}
+		}
 		return
 	}
-	dfl := c.Buf(make([]byte, 32))
 	for sig := 1; sig <= 64; sig++ {
 		if unix.Signal(sig) != unix.SIGKILL && unix.Signal(sig) != unix.SIGSTOP {
 			c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)

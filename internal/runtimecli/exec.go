@@ -102,6 +102,8 @@ func (e *execution) run(s *session, c *cli.Call) error {
 		Stdio:         streams(),
 		IgnorePaused:  e.ignorePaused,
 		SubCgroup:     e.cgroup,
+		Detach:        e.detach,
+		From:          e.processFile,
 		Warn:          s.warn,
 	}
 	if e.detach {
