@@ -81,14 +81,16 @@ func TestCgroupMountV2(t *testing.T) {
 	wantResults(b, got, "", "", "", "")
 }
 
-func TestCgroupMountV2OfTheHostNamespaceIsBoundToOwnGroup(t *testing.T) {
+// With the host's namespace a container sees the hierarchy as the host does: "docker run --cgroupns=host".
+func TestCgroupMountV2OfTheHostNamespaceShowsTheHierarchy(t *testing.T) {
 	t.Parallel()
 	needCgroupV2(t)
 	b := newBundle(t).noNamespace(specs.CgroupNamespace)
 	b.Spec.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr(int64(77))}
-	r := b.do("read /sys/fs/cgroup/pids.max", "read /proc/self/cgroup")
-	if r[0].Out != "77" || !strings.Contains(r[1].Out, b.id) {
-		t.Errorf("%v, want its own group", r)
+	path := b.Spec.Linux.CgroupsPath
+	r := b.do("read /sys/fs/cgroup"+path+"/pids.max", "read /proc/self/cgroup", "write /sys/fs/cgroup"+path+"/pids.max 78")
+	if r[0].Out != "77" || strings.TrimSpace(r[1].Out) != "0::"+path || !strings.Contains(r[2].Err, "read-only") {
+		t.Errorf("%v", r)
 	}
 }
 

@@ -156,10 +156,14 @@ func fork(a []string) (string, error) {
 	return strconv.Itoa(len(children)), nil
 }
 
-// spin SECONDS burns one CPU and prints the CPU time it got in milliseconds.
+// spin SECONDS burns one CPU and prints the CPU time it got for that in milliseconds.
 func spin(a []string) (string, error) {
 	d, err := seconds(a[0])
 	if err != nil {
+		return "", err
+	}
+	var before, after unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
 		return "", err
 	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -167,9 +171,9 @@ func spin(a []string) (string, error) {
 			unix.Getpid()
 		}
 	}
-	var u unix.Rusage
-	err = unix.Getrusage(unix.RUSAGE_SELF, &u)
-	return strconv.FormatInt((u.Utime.Nano()+u.Stime.Nano())/1e6, 10), err
+	err = unix.Getrusage(unix.RUSAGE_SELF, &after)
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	return strconv.FormatInt(used/1e6, 10), err
 }
 
 // orphan SECONDS leaves a process behind and prints its id.
