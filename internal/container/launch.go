@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -123,11 +124,22 @@ func (k *creation) prepare() error {
 // openGates makes the sockets that parent and child talk by, if they must.
 func (k *creation) openGates() (err error) {
 	k.in.Fork = program.NeedsFork(&k.in)
+	k.in.Heap, k.in.HeapSize = ownHeap(), heapArena
 	if !k.in.Fork {
 		return nil
 	}
 	k.in.GateParentFD, k.in.GateFD, err = k.pipes.pair(unix.SOCK_SEQPACKET)
 	return err
+}
+
+// heapArena is the size and alignment of the areas that Go's heap consists of,
+// and that hold nothing else.
+const heapArena = uintptr(4<<20) << (4 * (^uintptr(0) >> 63)) // 4 MiB on 32-bit CPUs, else 64 MiB
+
+// ownHeap returns where Go's heap lies. A child that waits for `start` would
+// keep a copy of it, over a megabyte, until then.
+func ownHeap() uintptr {
+	return uintptr(unsafe.Pointer(new([64]byte))) &^ (heapArena - 1)
 }
 
 // openConsole finds where the terminal's master goes.

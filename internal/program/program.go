@@ -39,7 +39,11 @@ type Input struct {
 	NoPivot     bool
 	NoKeyring   bool
 	PreserveFDs int
-	Stdio       [3]int // what becomes descriptors 0, 1, 2
+
+	// Heap and HeapSize are the parent's memory that a waiting child has no use
+	// for: the child gives its copy back. 0: keep it.
+	Heap, HeapSize uintptr
+	Stdio          [3]int // what becomes descriptors 0, 1, 2
 
 	GateFD, GateParentFD int // socket for gates, and the parent's end to close
 	ConsoleFD            int // connected socket that gets the terminal's master

@@ -271,6 +271,9 @@ func (c *compiler) childBegin() {
 		// Else the child would not notice the parent's death at a gate.
 		c.Do("close the parent's end of the gate", "close", sysprog.Int(c.in.GateParentFD))
 	}
+	if c.in.Wait && c.in.Heap != 0 && c.replay == nil {
+		c.Do("give memory back", "munmap", sysprog.Int(c.in.Heap), sysprog.Int(c.in.HeapSize))
+	}
 	dfl := c.Buf(make([]byte, 32))
 	if c.facts.ClearSighand {
 		if c.replay != nil {

@@ -38,6 +38,7 @@ var common = [...]struct {
 	nr   uintptr
 }{
 	{"prctl", unix.SYS_PRCTL},
+	{"munmap", unix.SYS_MUNMAP},
 	{"openat2", unix.SYS_OPENAT2},
 	{"move_mount", unix.SYS_MOVE_MOUNT},
 	{"openat", unix.SYS_OPENAT},
