@@ -41,6 +41,9 @@ func (l *launch) options(s *session) (container.CreateOptions, error) {
 	if err := s.protect(); err != nil {
 		return o, err
 	}
+	if err := s.log.check(); err != nil {
+		return o, err
+	}
 	bundle, err := filepath.Abs(l.bundle)
 	if err != nil {
 		return o, fmt.Errorf("--bundle %s: %w", l.bundle, err)

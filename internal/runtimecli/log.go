@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -25,6 +26,19 @@ type logger struct {
 
 	file   *os.File
 	broken bool // the file cannot be opened; said once
+}
+
+// check finds a log that can never be there, before a container is made whose
+// messages would be missed. It makes no file.
+func (l *logger) check() error {
+	if l.path == "" {
+		return nil
+	}
+	_, err := os.Stat(filepath.Dir(l.path))
+	if err != nil {
+		return fmt.Errorf("--log %s: %w", l.path, err)
+	}
+	return nil
 }
 
 // error puts the message both into the log and before the person who called.
