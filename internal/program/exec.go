@@ -12,6 +12,7 @@ import (
 
 // ExecInput is all that starting a process in a running container depends on.
 type ExecInput struct {
+	ID      string // of the container
 	Process *specs.Process
 	Linux   *specs.Linux // of the container's spec: personality, memory policy
 	Facts   host.Facts
@@ -62,6 +63,7 @@ func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 	c := &compiler{
 		Program: &Program{List: &sysprog.List{}}, spec: spec, linux: linux, facts: in.Facts, hows: map[howKey]*sysprog.Buf{},
 		in: &Input{
+			ID:   in.ID,
 			Spec: spec, Facts: in.Facts, Seccomp: in.Seccomp, Fork: in.Fork, PreserveFDs: in.PreserveFDs, Stdio: in.Stdio,
 			ChownStdio: in.ChownStdio, GateFD: in.GateFD, GateParentFD: in.GateParentFD, ConsoleFD: in.ConsoleFD,
 			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups, Inherited: in.Inherited, execInUserNS: in.User,
@@ -93,7 +95,9 @@ func (c *compiler) execParent(in *ExecInput) error {
 		failed = giveUp
 	}
 	cgroupFD := c.execCgroup(in)
-	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
+	if c.replay == nil {
+		c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
+	}
 	c.Fail = failed
 	first := c.joinFirst(cgroupFD)
 	if err := c.execJoin(in); err != nil {

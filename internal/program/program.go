@@ -194,6 +194,7 @@ type compiler struct {
 	replay      *Replay        // not nil: the program is to be stored
 	execReplay  *ReplayExec    // the same for an exec
 	initFD      *sysprog.Slot  // pidfd of the container's first process
+	oldMask     *sysprog.Buf   // signals that the caller of a stored program had blocked
 	readyFD     sysprog.Arg    // in a stored create, where the child says that it waits
 	cgroupOp    *sysprog.Op    // stores the cgroup's descriptor in clone_args
 	afterFirst  *sysprog.Label // see joinFirst

@@ -81,6 +81,7 @@ func Replayable(in *Input) bool {
 func (c *compiler) replayParent() {
 	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
 	undo, child, giveUp := c.Label("undo"), c.Label("child"), c.Label("give up")
+	c.blockSignals()
 	c.Fail = giveUp
 	c.checks(c.replay, giveUp)
 	c.undumpable()
@@ -95,10 +96,8 @@ func (c *compiler) replayParent() {
 		c.Do("make pipe", "pipe2", sysprog.Ptr(ready, 0), sysprog.Int(unix.O_CLOEXEC))
 		c.readyFD = sysprog.Val(c.SlotIn("ready", ready, 4))
 	}
-	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
 	// A parent may have left us SIGCHLD ignored: then there would be nothing to wait for.
 	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(c.Buf(make([]byte, 32)), 0), sysprog.Int(0), sysprog.Int(8))
-	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Int(0), sysprog.Int(8))
 	c.clone("start the process", unix.CLONE_NEWPID|unix.CLONE_PIDFD, cgroupFD, child).To(c.Pid)
 	if c.in.Wait {
 		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
@@ -115,6 +114,14 @@ func (c *compiler) replayParent() {
 	c.returnToGo()
 	c.Here(child)
 	c.Fail = c.died
+}
+
+// blockSignals keeps all signals waiting, until the program has a process to
+// pass them on to, or for Go.
+func (c *compiler) blockSignals() {
+	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
+	c.oldMask = c.Buf(make([]byte, 8))
+	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(c.oldMask, 0), sysprog.Int(8))
 }
 
 // undumpable keeps processes inside from tracing a child that shares our
@@ -354,8 +361,9 @@ func (c *compiler) removeGroup(path string, not *sysprog.Label) {
 // returnToGo ends the program so that Go starts with what the caller gave.
 func (c *compiler) returnToGo() {
 	c.Fail = nil
-	none := c.Buf(make([]byte, 8))
-	c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(none, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno).Note("back to Go")
+	if c.oldMask != nil {
+		c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(c.oldMask, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
+	}
 	c.Do("", "close_range", sysprog.Int(3), sysprog.Int(uint32(1<<32-1)), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	c.Do("", sysprog.Done)
 }

@@ -27,6 +27,7 @@ func CompileReplayExec(in *ExecInput, r *ReplayExec) (*sysprog.List, error) {
 func (c *compiler) execReplayBegin() (giveUp *sysprog.Label) {
 	r := c.execReplay
 	giveUp = c.Label("give up")
+	c.blockSignals()
 	c.Fail = giveUp
 	c.checks(&r.Replay, giveUp)
 	c.initFD = c.openState(r.StateDir+"/"+PidfdFile, unix.O_RDONLY)
