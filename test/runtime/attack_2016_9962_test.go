@@ -1,6 +1,12 @@
 package runtimetest
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
 
 // CVE-2016-9962: a process inside attaches to the runtime's process that joins the container, while
 // that still holds descriptors and memory of the host.
@@ -20,5 +26,19 @@ func TestAttackPtraceOfProcessAboutToExec(t *testing.T) {
 		if got := contents(b.out); got != "ready\n" {
 			t.Errorf("user namespace %v: it got %q", user, got)
 		}
+	}
+}
+
+// Containers that share a process namespace see each other's first process while it waits for start.
+func TestAttackPtraceOfContainerThatWaitsForStart(t *testing.T) {
+	t.Parallel()
+	attacker := newBundle(t, "attach-all", "2.5").up()
+	victim := newBundle(t, "sleep", "60").namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", attacker.pid()))
+	victim.create()
+	time.Sleep(300 * time.Millisecond)
+	victim.cli("start", victim.id)
+	attacker.stopped()
+	if got := contents(attacker.out); got != "ready\n" {
+		t.Errorf("it got %q", got)
 	}
 }

@@ -2,11 +2,14 @@ package runtimetest
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // CVE-2019-5736: what is executed in the container is the runtime itself, by /proc/self/exe or an
@@ -36,6 +39,29 @@ func TestAttackOverwriteOfTheRuntime(t *testing.T) {
 	b.stopped()
 	if said := contents(b.out); strings.Contains(said, "wrote ") {
 		t.Errorf("a program of the host could be written to: %s", said)
+	}
+}
+
+// With a shared process namespace the process that waits for start is the runtime, for as long as it waits.
+func TestAttackOverwriteThroughASharedProcessNamespace(t *testing.T) {
+	t.Parallel()
+	attacker := newBundle(t, "overwrite-exe", "2").caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
+	attacker.up()
+	victim := newBundle(t, "exit", "0").namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", attacker.pid()))
+	p := programsUnderTest(t)
+	real, err := filepath.EvalSymlinks(p.runtime)
+	must(t, err)
+	victim.runtime = victim.path(filepath.Base(p.runtime))
+	reallyCopy(t, real, victim.runtime, 0o755)
+	before := fileSum(t, victim.runtime)
+	victim.create()
+	time.Sleep(200 * time.Millisecond)
+	victim.start()
+	attacker.stopped()
+	if fileSum(t, victim.runtime) != before {
+		must(t, os.Remove(victim.runtime))
+		reallyCopy(t, real, victim.runtime, 0o755) // for cleanup
+		t.Errorf("the runtime was overwritten: %s", contents(attacker.out))
 	}
 }
 
