@@ -15,6 +15,7 @@ func explainCommand(s *session) cli.Command {
 		Flags: l.flags,
 		Run: func(c *cli.Call) error {
 			s.log.stderr = c.Err
+			s.protect = func() error { return nil } // nothing is executed
 			o, err := l.options(s)
 			if err != nil {
 				return err
