@@ -265,6 +265,11 @@ func (k *creation) serveGates(mem *sysprog.Memory) error {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
+		if errors.Is(err, unix.ECONNRESET) { // dead, and has not read our last answer
+			if err := mem.Failure(); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("wait for the process: %w", err)
 		}

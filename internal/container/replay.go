@@ -31,7 +31,7 @@ const (
 
 // storing tells whether the program for a command line should be stored now.
 func storing(args []string) bool {
-	if len(args) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay {
+	if len(args) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay || sysprog.Faults {
 		return false
 	}
 	h := fnv.New64a()

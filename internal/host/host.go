@@ -73,7 +73,7 @@ func Probe() Facts {
 	if n, err := strconv.Atoi(strings.TrimSpace(read("/proc/sys/kernel/cap_last_cap"))); err == nil {
 		f.LastCap = n
 	}
-	return f
+	return limited(f)
 }
 
 // AtLeast tells whether the kernel's version is major.minor or newer.

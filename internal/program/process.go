@@ -268,49 +268,54 @@ func (c *compiler) loadSeccomp() {
 	c.Do("send seccomp listener to "+f.ListenerPath, "sendmsg", c.listenerFD, sysprog.Ptr(msg, 0), sysprog.Int(0))
 }
 
+const mayExecute = 1 // X_OK of access(2)
+
 // findExecutable emits the search for the program, so that a missing one is
-// an error of `create`. It returns the slot that holds the path's address.
-func (c *compiler) findExecutable() *sysprog.Slot {
+// an error of `create`. It returns the address of the path. Engines know the
+// words of the errors.
+func (c *compiler) findExecutable() sysprog.Arg {
 	arg := c.proc().Args[0]
+	quoted := fmt.Sprintf("exec: %q", arg)
+	if !strings.Contains(arg, "/") {
+		return c.searchPath(quoted, arg)
+	}
+	found := c.Label("found executable")
+	c.Do(quoted+": stat "+arg, "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(arg), sysprog.Int(0)).Plain = true
+	c.Do(quoted, "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(arg), sysprog.Int(mayExecute)).Plain = true
+	op := c.openPath(quoted, arg, unix.O_PATH|unix.O_DIRECTORY).On(unix.ENOTDIR, found)
+	op.Plain = true
+	c.Do(quoted+": is a directory", sysprog.Raise, sysprog.Int(unix.EACCES))
+	c.Here(found)
+	return sysprog.Str(arg)
+}
+
+// searchPath emits the search in the directories of $PATH.
+func (c *compiler) searchPath(quoted, name string) sysprog.Arg {
 	path, why := c.Slot("path"), c.Slot("why")
 	found := c.Label("found executable")
-	const mayExecute = 1
-	check := func(candidate string) {
+	for _, dir := range strings.Split(c.pathVariable(), ":") {
+		if dir == "" {
+			dir = "."
+		}
+		candidate := strings.TrimSuffix(dir, "/") + "/" + name
 		denied, next := c.Label("denied "+candidate), c.Label("not "+candidate)
 		c.Do("", "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(candidate), sysprog.Int(mayExecute)).On(unix.EACCES, denied).On(sysprog.AnyErrno, next)
 		fd := c.Slot("dir")
 		c.Do("", sysprog.Set, sysprog.Str(candidate)).To(path)
-		c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(candidate), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).
-			To(fd).On(sysprog.AnyErrno, found)
+		c.openPath("", candidate, unix.O_PATH|unix.O_DIRECTORY).To(fd).On(sysprog.AnyErrno, found)
 		c.Do("", "close", sysprog.Val(fd))
 		c.Here(denied)
 		c.Do("", sysprog.Set, sysprog.Int(unix.EACCES)).To(why)
 		c.Here(next)
 	}
-	quoted := fmt.Sprintf("exec: %q", arg)
-	if strings.Contains(arg, "/") {
-		check(arg)
-		denied := c.Label("not executable")
-		c.Do("", sysprog.Compare, sysprog.At(why), sysprog.Ptr(c.Buf(make([]byte, sysprog.WordSize)), 0), sysprog.Int(sysprog.WordSize)).On(unix.EINVAL, denied)
-		c.Do(quoted+": stat "+arg, "faccessat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(arg), sysprog.Int(0)).Plain = true
-		c.Here(denied)
-		c.Do(quoted, sysprog.Raise, sysprog.Int(unix.EACCES))
-		c.Here(found)
-		return path
-	}
-	for _, dir := range strings.Split(c.pathVariable(), ":") {
-		if dir == "" {
-			dir = "."
-		}
-		check(strings.TrimSuffix(dir, "/") + "/" + arg)
-	}
 	denied := c.Label("only denied")
-	c.Do("", sysprog.Compare, sysprog.At(why), sysprog.Ptr(c.Buf(make([]byte, sysprog.WordSize)), 0), sysprog.Int(sysprog.WordSize)).On(unix.EINVAL, denied)
+	none := c.Buf(make([]byte, sysprog.WordSize))
+	c.Do("", sysprog.Compare, sysprog.At(why), sysprog.Ptr(none, 0), sysprog.Int(sysprog.WordSize)).On(unix.EINVAL, denied)
 	c.Do(quoted+": executable file not found in $PATH", sysprog.Raise, sysprog.Int(0))
 	c.Here(denied)
 	c.Do(quoted, sysprog.Raise, sysprog.Int(unix.EACCES))
 	c.Here(found)
-	return path
+	return sysprog.Val(path)
 }
 
 func (c *compiler) pathVariable() string {
@@ -326,9 +331,9 @@ func (c *compiler) pathVariable() string {
 	return v
 }
 
-func (c *compiler) execute(path *sysprog.Slot) {
+func (c *compiler) execute(path sysprog.Arg) {
 	p := c.proc()
-	c.Do(fmt.Sprintf("exec: %q", p.Args[0]), "execve", sysprog.Val(path), sysprog.Ptr(c.Strings(p.Args), 0), sysprog.Ptr(c.Strings(Environ(p.Env)), 0)).
+	c.Do(fmt.Sprintf("exec: %q", p.Args[0]), "execve", path, sysprog.Ptr(c.Strings(p.Args), 0), sysprog.Ptr(c.Strings(Environ(p.Env)), 0)).
 		Note("the process")
 }
 

@@ -65,7 +65,7 @@ type Image struct {
 // A call that this CPU does not have becomes one that fails with ENOSYS, so
 // that its alternatives work as on an old kernel.
 func Assemble(l *List, base uintptr) (*Image, error) {
-	a := assembler{base: base, strs: make(map[string]uintptr, 256)}
+	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, 256)}
 	first := resWords * WordSize
 	ops := first + (len(l.Ops)+1)*opWords*WordSize
 	a.mem = make([]byte, ops, ops+32<<10)
@@ -97,6 +97,7 @@ func Assemble(l *List, base uintptr) (*Image, error) {
 }
 
 type assembler struct {
+	list         []*Op
 	base, opBase uintptr
 	mem          []byte
 	strs         map[string]uintptr
@@ -112,8 +113,12 @@ func (a *assembler) op(i int, op *Op) error {
 	nr, ok := number(op.Call)
 	var w [opWords]uintptr
 	w[opNR] = nr
+	missing := enosys
+	if errno, hit := fault(a.list, i); hit {
+		ok, missing = false, uintptr(errno)
+	}
 	if !ok {
-		w[opNR], w[opArgs] = nrRaise, enosys
+		w[opNR], w[opArgs] = nrRaise, missing
 	}
 	for j := range op.NArg {
 		if !ok {

@@ -90,6 +90,11 @@ func TestFaultInEveryOperationOfRunAndCreate(t *testing.T) {
 						r := b.run()
 						return r, r.stdout
 					}
+					for _, f := range []*os.File{b.out, b.err} { // what the attempt before has said
+						must(t, f.Truncate(0))
+						_, err := f.Seek(0, 0)
+						must(t, err)
+					}
 					r := b.tryCreate()
 					if r.code == 0 {
 						b.env = nil
