@@ -207,7 +207,9 @@ func TestRootlessLimitsInADelegatedCgroup(t *testing.T) {
 	b.cgroup, err = os.Open(shell)
 	must(t, err)
 	t.Cleanup(func() {
+		b.cli("delete", "--force", b.id)
 		b.cgroup.Close()
+		b.cgroup = nil
 		os.Remove(shell)
 		os.Remove(own)
 	})
