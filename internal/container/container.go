@@ -120,6 +120,9 @@ func (c *Container) load() error {
 	if err != nil {
 		return err
 	}
+	if len(b) == 0 {
+		return unix.ENOENT // its maker was killed between open and write
+	}
 	if err := json.Unmarshal(b, &c.rec); err != nil {
 		return fmt.Errorf("%s: %w", recordFile, err)
 	}

@@ -82,6 +82,21 @@ func makeRoom() {
 	}
 }
 
+// direct tells whether no link is on the way from root to path, so that a
+// watch, which follows links from the host's root, sees what we have read.
+func direct(root, path string) bool {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err == nil || err == unix.ENOENT
+}
+
 // watch returns the watches for paths as they are now.
 func watch(paths ...string) ([]program.Watch, error) {
 	var list []program.Watch
@@ -141,6 +156,9 @@ func (k *creation) store(files []program.File) error {
 	}
 	paths := []string{"/proc/self/exe", filepath.Join(o.Bundle, configFile)}
 	if k.homeFrom != "" {
+		if !direct(k.in.Rootfs, "etc/passwd") {
+			return nil
+		}
 		paths = append(paths, k.homeFrom)
 	}
 	watches, err := watch(paths...)
@@ -199,6 +217,9 @@ func (c *Container) storeDelete() {
 
 // storeExec stores an exec into this life of the container.
 func (c *Container) storeExec(in *program.ExecInput, home string) error {
+	if unix.Access(filepath.Join(c.dir, pidfdFile), unix.F_OK) != nil {
+		return nil // of a run in the foreground, which keeps none
+	}
 	if c.rec.Plain == "" || in.Fork || in.User || in.PreserveFDs != 0 || in.InitFD < 0 || in.Seccomp != nil && in.Seccomp.Notify || !storing(c.replay) {
 		return nil
 	}
@@ -209,6 +230,9 @@ func (c *Container) storeExec(in *program.ExecInput, home string) error {
 	}
 	paths := []string{"/proc/self/exe", filepath.Join(c.dir, recordFile)}
 	if home != "" {
+		if !direct(c.rec.Rootfs, "etc/passwd") {
+			return nil
+		}
 		paths = append(paths, home)
 	}
 	watches, err := watch(paths...)

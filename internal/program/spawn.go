@@ -265,6 +265,8 @@ func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
 	c.Do("", "close", sysprog.Val(prog))
 }
 
+const lastSignal = 64
+
 // childBegin drops what the child has inherited and must not keep.
 func (c *compiler) childBegin() {
 	if c.in.Fork && c.in.GateParentFD >= 0 && c.replay == nil {
@@ -278,14 +280,18 @@ func (c *compiler) childBegin() {
 	if c.facts.ClearSighand {
 		if c.replay != nil {
 			// What the caller ignores stays ignored through the clone. Go handles
-			// all signals but these two, and so resets them.
-			for sig := unix.SIGQUIT; sig <= unix.SIGSYS; sig++ {
+			// all signals, and so resets them; but create leaves the first two.
+			first := unix.SIGHUP
+			if c.in.Wait {
+				first = unix.SIGQUIT
+			}
+			for sig := first; sig <= lastSignal; sig++ {
 				c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
 			}
 		}
 		return
 	}
-	for sig := 1; sig <= 64; sig++ {
+	for sig := 1; sig <= lastSignal; sig++ {
 		if unix.Signal(sig) != unix.SIGKILL && unix.Signal(sig) != unix.SIGSTOP {
 			c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
 		}

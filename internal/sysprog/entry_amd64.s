@@ -153,6 +153,8 @@ digit:
 	MOVL (128+24)(SP), CX // st_mode
 	TESTL $0x12, CX
 	JNZ  unfit
+	MOVQ (128+48)(SP), CX // st_size
+	MOVQ CX, 400(SP)
 
 	MOVQ $107, AX         // geteuid
 	SYSCALL
@@ -169,6 +171,9 @@ digit:
 	JNE  unfit
 	MOVQ $0x3030657261742f01, CX // storedMagic
 	CMPQ CX, (128+16)(SP)
+	JNE  unfit
+	MOVQ (128+32)(SP), CX // the program must be whole
+	CMPQ CX, 400(SP)
 	JNE  unfit
 
 	MOVQ $9, AX           // mmap at the program's address

@@ -185,6 +185,8 @@ open:
 	MOVW (128+16)(R13), R4 // st_mode
 	TST  $0x12, R4
 	BNE  unfit
+	MOVW (128+48)(R13), R4 // st_size
+	MOVW R4, 400(R13)
 
 	MOVW $201, R7         // geteuid32
 	SWI  $0
@@ -203,6 +205,10 @@ open:
 	BNE  unfit
 	MOVW $0x61742f01, R4  // storedMagic, its low word
 	MOVW (128+8)(R13), R5
+	CMP  R4, R5
+	BNE  unfit
+	MOVW (128+16)(R13), R4 // the program must be whole
+	MOVW 400(R13), R5
 	CMP  R4, R5
 	BNE  unfit
 

@@ -139,6 +139,8 @@ digit:
 	MOVWU (128+16)(R23), R4 // st_mode
 	TST  $0x12, R4
 	BNE  unfit
+	MOVD (128+48)(R23), R4 // st_size
+	MOVD R4, 400(R23)
 
 	MOVD $175, R8         // geteuid
 	SVC
@@ -154,6 +156,10 @@ digit:
 	BNE  unfit
 	MOVD $0x3030657261742f01, R4 // storedMagic
 	MOVD (128+16)(R23), R5
+	CMP  R4, R5
+	BNE  unfit
+	MOVD (128+32)(R23), R4 // the program must be whole
+	MOVD 400(R23), R5
 	CMP  R4, R5
 	BNE  unfit
 

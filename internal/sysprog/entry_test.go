@@ -88,6 +88,7 @@ func entryRefuses(t *testing.T, file string, run func() (string, int)) {
 	}{
 		{"writable by others", func() { _ = os.Chmod(file, 0o602) }},
 		{"somebody else's", func() { _ = os.Chown(file, 12345, 0) }},
+		{"cut off in the middle", func() { _ = os.WriteFile(file, good[:len(good)-1], 0o600) }},
 		{"cut off", func() { _ = os.WriteFile(file, good[:20], 0o600) }},
 		{"of another layout", func() {
 			b := append([]byte(nil), good...)
