@@ -44,7 +44,6 @@ func storing(args []string) bool {
 	b = b[:len(b)/8*8]
 	for i := 0; i < len(b); i += 8 {
 		if binary.NativeEndian.Uint64(b[i:]) == sum {
-			makeRoom()
 			return true
 		}
 	}
@@ -57,8 +56,17 @@ func storing(args []string) bool {
 	return false
 }
 
-// makeRoom removes the programs that were stored first until there is room for
-// another one.
+// keep stores a program, and lets the oldest ones go for it.
+func keep(l *sysprog.List, args []string) error {
+	if err := sysprog.Store(l, args); err != nil {
+		return err
+	}
+	makeRoom()
+	return nil
+}
+
+// makeRoom removes the programs that were stored first until the rest is small
+// enough.
 func makeRoom() {
 	entries, err := os.ReadDir(sysprog.StoreDir)
 	if err != nil {
@@ -74,12 +82,44 @@ func makeRoom() {
 	}
 	slices.SortFunc(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, info := range infos {
-		if size < storeMax {
+		if size <= storeMax {
 			return
 		}
 		_ = os.Remove(filepath.Join(sysprog.StoreDir, info.Name()))
 		size -= info.Size()
 	}
+}
+
+// contents reads small files.
+func contents(paths []string) ([]program.File, error) {
+	var list []program.File
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, program.File{Name: p, Data: b})
+	}
+	return list, nil
+}
+
+// parentCpusets are the files that the CPUs and memory nodes of new v1 groups
+// were copied from.
+func parentCpusets(p *cgroup.Plan) (files []string) {
+	made := map[string]bool{}
+	for _, s := range p.Steps {
+		dir, name := filepath.Split(s.Path)
+		dir = filepath.Clean(dir)
+		if s.Kind != cgroup.Write || name != "cpuset.cpus" && name != "cpuset.mems" {
+			continue
+		}
+		from := filepath.Join(filepath.Dir(dir), name)
+		if !made[from] {
+			files = append(files, from)
+		}
+		made[s.Path] = true
+	}
+	return files
 }
 
 // direct tells whether no link is on the way from root to path, so that a
@@ -165,7 +205,7 @@ func (k *creation) store(files []program.File) error {
 	if err != nil {
 		return err
 	}
-	groups, err := os.ReadFile("/proc/self/cgroup")
+	contents, err := contents(append(parentCpusets(k.plan), "/proc/self/cgroup"))
 	if err != nil {
 		return err
 	}
@@ -173,11 +213,11 @@ func (k *creation) store(files []program.File) error {
 	if err != nil {
 		return err
 	}
-	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Cgroup: groups, Files: files, PidFile: o.PidFile})
+	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Contents: contents, Files: files, PidFile: o.PidFile})
 	if err != nil {
 		return err
 	}
-	return sysprog.Store(p.List, k.c.replay)
+	return keep(p.List, k.c.replay)
 }
 
 // control gathers what the stored start and delete of c depend on; nil when
@@ -204,14 +244,14 @@ func (c *Container) control() *program.ReplayControl {
 // storeStart stores `start`.
 func (c *Container) storeStart() {
 	if r := c.control(); r != nil {
-		_ = sysprog.Store(program.CompileReplayStart(r), c.replay)
+		_ = keep(program.CompileReplayStart(r), c.replay)
 	}
 }
 
 // storeDelete stores `delete`.
 func (c *Container) storeDelete() {
 	if r := c.control(); r != nil {
-		_ = sysprog.Store(program.CompileReplayDelete(r), c.replay)
+		_ = keep(program.CompileReplayDelete(r), c.replay)
 	}
 }
 
@@ -249,13 +289,13 @@ func (c *Container) storeExec(in *program.ExecInput, home string) error {
 		}
 	}
 	if dir := c.rec.Cgroup.Paths["freezer"]; dir != "" {
-		r.Frozen = program.File{Name: dir + "/freezer.state", Data: []byte("THAWED\n")}
+		r.Contents = []program.File{{Name: dir + "/freezer.state", Data: []byte("THAWED\n")}}
 	} else if dir := c.rec.Cgroup.Paths[""]; dir != "" {
-		r.Frozen = program.File{Name: dir + "/cgroup.freeze", Data: []byte("0\n")}
+		r.Contents = []program.File{{Name: dir + "/cgroup.freeze", Data: []byte("0\n")}}
 	}
 	l, err := program.CompileReplayExec(in, r)
 	if err != nil {
 		return err
 	}
-	return sysprog.Store(l, c.replay)
+	return keep(l, c.replay)
 }

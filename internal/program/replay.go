@@ -19,10 +19,13 @@ type Replay struct {
 	Args    []string // the command line
 	Cwd     string   // the working directory, which paths in it may start at; "": any
 	Watches []Watch
-	Cgroup  []byte // /proc/self/cgroup: where new groups are made
 	Links   []Link // symbolic links that must be as they were
-	Files   []File // made in the state directory
-	PidFile string // gets the process's number; "": nobody asked
+
+	// Contents are files, by their path, that must hold what they held. Files
+	// of /proc and of control groups have no times to watch.
+	Contents []File
+	Files    []File // made in the state directory
+	PidFile  string // gets the process's number; "": nobody asked
 }
 
 // Watch is a file that must be as it was.
@@ -77,19 +80,20 @@ func Replayable(in *Input) bool {
 	return len(in.Trees) == 0 && in.PreserveFDs == 0
 }
 
-// replayParent stands in for parent in a stored program.
+// replayParent stands in for parent in a stored program. Whatever fails goes to
+// the place that takes back just what has been made until then.
 func (c *compiler) replayParent() {
 	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
-	undo, child, giveUp := c.Label("undo"), c.Label("child"), c.Label("give up")
+	undo, child, giveUp, unmake := c.Label("undo"), c.Label("child"), c.Label("give up"), c.Label("remove state")
 	c.blockSignals()
 	c.Fail = giveUp
 	c.checks(c.replay, giveUp)
 	c.undumpable()
 	c.Do("make state directory", "mkdirat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir), sysprog.Int(0o700)).Note("state")
-	c.Fail = undo
+	c.Fail = unmake
 	c.stateFiles()
+	made := c.replayGroups()
 	p := c.in.Cgroup
-	c.steps(p.Steps)
 	cgroupFD := c.cgroupDir(p)
 	ready := c.Buf(make([]byte, 16)) // two descriptors of 32 bits
 	if c.in.Wait {
@@ -99,21 +103,45 @@ func (c *compiler) replayParent() {
 	// A parent may have left us SIGCHLD ignored: then there would be nothing to wait for.
 	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(c.Buf(make([]byte, 32)), 0), sysprog.Int(0), sysprog.Int(8))
 	c.clone("start the process", unix.CLONE_NEWPID|unix.CLONE_PIDFD, cgroupFD, child).To(c.Pid)
+	c.Fail = undo
 	if c.in.Wait {
 		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
 	} else {
-		c.showPidFile()
 		c.foreground()
 	}
 	c.Here(undo)
 	c.Fail = nil
 	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Int(unix.SIGKILL), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
-	c.undo(nil)
+	for i := len(made) - 1; i >= 0; i-- {
+		c.Here(made[i].failed)
+		c.removeGroup(made[i].path, nil)
+	}
+	c.Here(unmake)
+	c.removeState()
 	c.Here(giveUp)
 	c.returnToGo()
 	c.Here(child)
 	c.Fail = c.died
+}
+
+// madeGroup is a control group directory, and where a failure after its making
+// goes on.
+type madeGroup struct {
+	path   string
+	failed *sysprog.Label
+}
+
+func (c *compiler) replayGroups() (made []madeGroup) {
+	for _, s := range c.in.Cgroup.Steps {
+		c.steps([]cgroup.Step{s})
+		if s.Kind == cgroup.Mkdir && s.MustBeNew {
+			m := madeGroup{s.Path, c.Label("remove " + s.Path)}
+			made = append(made, m)
+			c.Fail = m.failed
+		}
+	}
+	return made
 }
 
 // blockSignals keeps all signals waiting, until the program has a process to
@@ -156,15 +184,15 @@ func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
 	for _, w := range r.Watches {
 		c.watch(w, giveUp)
 	}
-	if r.Cgroup == nil {
-		return
+	for _, f := range r.Contents {
+		fd := c.Slot("fd")
+		now := c.Buf(make([]byte, len(f.Data)+64))
+		c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(f.Name), sysprog.Int(unix.O_RDONLY|unix.O_CLOEXEC)).To(fd)
+		c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
+		c.Do("", "close", sysprog.Val(fd))
+		was := append(append([]byte(nil), f.Data...), 0)
+		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(was), 0), sysprog.Int(len(was)))
 	}
-	fd := c.Slot("fd")
-	now := c.Buf(make([]byte, len(r.Cgroup)+64))
-	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/self/cgroup"), sysprog.Int(unix.O_RDONLY|unix.O_CLOEXEC)).To(fd)
-	c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
-	c.Do("", "close", sysprog.Val(fd))
-	c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(append(r.Cgroup, 0)), 0), sysprog.Int(len(r.Cgroup)+1))
 }
 
 func (c *compiler) watch(w Watch, giveUp *sysprog.Label) {
@@ -222,7 +250,8 @@ func (c *compiler) writePidFile() {
 	text, n, fd := c.Buf(make([]byte, 16)), c.Slot("length"), c.Slot("pid file")
 	tmp := c.pidFileTmp()
 	c.Do("", "readlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/self"), sysprog.Ptr(text, 0), sysprog.Int(len(text.Data))).To(n)
-	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(tmp), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC), sysprog.Int(0o666)).To(fd)
+	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(tmp), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.Do("", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(tmp), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC), sysprog.Int(0o666)).To(fd)
 	c.Do("", "write", sysprog.Val(fd), sysprog.Ptr(text, 0), sysprog.Val(n))
 	c.Do("", "close", sysprog.Val(fd))
 }
@@ -263,6 +292,7 @@ func (c *compiler) keepPidfd() {
 func (c *compiler) foreground() {
 	word := sysprog.WordSize
 	c.Do("", sysprog.Compare, sysprog.Header(), sysprog.Ptr(c.Buf(make([]byte, word)), 0), sysprog.Int(word)).Note("foreground")
+	c.showPidFile()
 	set := ^uint64(0)
 	for _, sig := range [...]unix.Signal{unix.SIGPIPE, unix.SIGURG} { // not passed on by the Go path either
 		set &^= 1 << (sig - 1)
@@ -324,6 +354,11 @@ func (c *compiler) undo(left *sysprog.Label) {
 		}
 		c.removeGroup(s.Path, left)
 	}
+	c.removeState()
+}
+
+func (c *compiler) removeState() {
+	c.Fail = nil
 	if c.replay.PidFile != "" {
 		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.pidFileTmp()), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}

@@ -10,7 +10,6 @@ import (
 type ReplayExec struct {
 	Replay
 	StateDir string
-	Frozen   File // a control group file by its path, and its content when the container is not paused
 }
 
 // CompileReplayExec compiles an exec into a program to be stored. It is for
@@ -31,13 +30,6 @@ func (c *compiler) execReplayBegin() (giveUp *sysprog.Label) {
 	c.Fail = giveUp
 	c.checks(&r.Replay, giveUp)
 	c.initFD = c.openState(r.StateDir+"/"+PidfdFile, unix.O_RDONLY)
-	if r.Frozen.Name != "" {
-		now := c.Buf(make([]byte, len(r.Frozen.Data)+8))
-		fd := c.openState(r.Frozen.Name, unix.O_RDONLY)
-		c.Do("", "read", sysprog.Val(fd), sysprog.Ptr(now, 0), sysprog.Int(len(r.Frozen.Data)))
-		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(c.Buf(r.Frozen.Data), 0), sysprog.Int(len(r.Frozen.Data)))
-		c.Do("", "close", sysprog.Val(fd))
-	}
 	c.undumpable()
 	dfl := c.Buf(make([]byte, 32))
 	c.Do("", "rt_sigaction", sysprog.Int(unix.SIGCHLD), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8))

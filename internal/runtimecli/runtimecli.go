@@ -65,7 +65,7 @@ func newSession(o Options) *session {
 // unless what it does depends on more than the command line.
 func (s *session) openStore(root string) store {
 	st := container.Store{Root: root, Warn: s.warn}
-	if os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" {
+	if os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" && !s.log.debug {
 		st.Replay = os.Args
 	}
 	return disk{st}

@@ -43,7 +43,7 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	MOVQ $0x80001, DX
 	SYSCALL
 	TESTQ AX, AX
-	JLT  protected
+	JLT  gostart          // Go has another way
 	MOVQ AX, R15
 	MOVQ $442, AX         // mount_setattr(fd, "", AT_EMPTY_PATH, attr, 32)
 	MOVQ R15, DI
@@ -64,9 +64,10 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	SYSCALL
 
 unprotected:
-	MOVQ $3, AX           // close; Go takes the slower way
+	MOVQ $3, AX           // close
 	MOVQ R15, DI
 	SYSCALL
+	JMP  gostart
 
 protected:
 	MOVQ BX, SP

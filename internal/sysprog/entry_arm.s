@@ -47,7 +47,7 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	MOVW $0x80001, R2
 	SWI  $0
 	CMP  $0, R0
-	BLT  protected
+	BLT  small            // Go has another way
 	MOVW R0, R8
 	MOVW $442, R7         // mount_setattr(fd, "", AT_EMPTY_PATH, attr, 32)
 	ADD  $14, R13, R1
@@ -68,9 +68,10 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	SWI  $0
 
 unprotected:
-	MOVW $6, R7           // close; Go takes the slower way
+	MOVW $6, R7           // close
 	MOVW R8, R0
 	SWI  $0
+	B    small
 
 protected:
 	ADD  $128, R13
@@ -246,6 +247,10 @@ unfit:
 
 gostart:
 	ADD $512, R13
+	B   nostore
+
+small:
+	ADD $128, R13
 
 nostore:
 	B _rt0_arm_linux(SB)

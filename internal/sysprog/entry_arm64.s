@@ -37,7 +37,7 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	MOVD R23, R1
 	MOVD $0x80001, R2
 	SVC
-	TBNZ $63, R0, protected
+	TBNZ $63, R0, gostart // Go has another way
 	MOVD R0, R22
 	MOVD $442, R8         // mount_setattr(fd, "", AT_EMPTY_PATH, attr, 32)
 	ADD  $14, R23, R1
@@ -57,9 +57,10 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME, $0
 	SVC
 
 unprotected:
-	MOVD $57, R8          // close; Go takes the slower way
+	MOVD $57, R8          // close
 	MOVD R22, R0
 	SVC
+	B    gostart
 
 protected:
 	MOVD R21, RSP

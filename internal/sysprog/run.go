@@ -27,6 +27,9 @@ func Load(l *List) (*Memory, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(img.Bytes) > step {
+			return nil, fmt.Errorf("program of %d bytes: at most %d are possible", len(img.Bytes), step)
+		}
 		m, err := img.Load()
 		if err == nil || i == 255 || !errors.Is(err, unix.EEXIST) {
 			return m, err

@@ -13,6 +13,10 @@ const StoreDir = "/run/tare/start"
 // storedMagic marks a stored program; it changes with the layout of ops.
 const storedMagic = uint64(0x3030657261742f01)
 
+// maxStored is the size of the largest program that is stored; an ordinary
+// start takes 100 KiB.
+const maxStored = 512 << 10
+
 // StoredName is the name in StoreDir for a command line: FNV-1a of the
 // arguments, each with its NUL byte, and of one NUL more for the 0 at the end.
 func StoredName(args []string) string {
@@ -37,6 +41,9 @@ func Store(l *List, args []string) error {
 	img, err := Assemble(l, Base)
 	if err != nil {
 		return err
+	}
+	if len(img.Bytes) > maxStored {
+		return fmt.Errorf("store program: %d bytes are more than %d", len(img.Bytes), maxStored)
 	}
 	for _, w := range []struct {
 		word  int
