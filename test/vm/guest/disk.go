@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,7 +127,7 @@ func startSystemd() error {
 	if err := os.WriteFile(filepath.Join(cgroupRoot, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(cgroupRoot, "guest")); err != nil {
+	if err := removeGroup(filepath.Join(cgroupRoot, "guest")); err != nil {
 		return err
 	}
 	unit := "[Unit]\nAfter=dbus.service\nRequires=dbus.service\n" +
@@ -140,4 +143,32 @@ func startSystemd() error {
 		return err
 	}
 	return unix.Exec("/lib/systemd/systemd", []string{"systemd", "--log-target=console"}, []string{"PATH=" + path})
+}
+
+// removeGroup ends what failed tests have left in a group and removes it with all below it.
+func removeGroup(group string) error {
+	if err := os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0); err != nil {
+		return err
+	}
+	var err error
+	for range 500 {
+		for pid := 1; pid > 0; { // collect what was killed: we are everyone's parent
+			pid, _ = unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		}
+		var below []string
+		err = filepath.WalkDir(group, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				below = append(below, path)
+			}
+			return err
+		})
+		for _, dir := range slices.Backward(below) {
+			err = errors.Join(err, os.Remove(dir))
+		}
+		if err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
 }
