@@ -12,6 +12,7 @@ import (
 func TestExitStatusOfADetachedContainerIsKept(t *testing.T) {
 	t.Parallel()
 	peerLacks(t, "keep no exit status", "runc", "crun")
+	needKernel(t, 6, 15) // PIDFD_GET_INFO of a process that has been waited for
 	for _, c := range []struct {
 		name string
 		args []string

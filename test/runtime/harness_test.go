@@ -2,6 +2,9 @@
 // Every test leaves the machine as it found it, and fails if the runtime did not.
 // It knows nothing of the runtime's code: TARE_RUNTIME may name any runtime with runc's command line.
 //
+// TARE_KERNEL=5.4 has a runtime built with the tag faultinject behave as on that kernel, where it
+// must do the same by other calls.
+//
 // TARE_RUNTIME and TARE_PROBE name the binaries; where they are unset, they are built. The compiled
 // test (go test -c) needs neither Go nor sources when both are set. crun before 1.9 refuses a hybrid
 // hierarchy with controllers in its unified part; for it, unmount /sys/fs/cgroup/unified in a mount
@@ -34,6 +37,9 @@ type programs struct {
 
 // entryFlags link the program as the Makefile does: with the entry that repeats a stored start.
 const entryFlags = "-ldflags=-E=tare.dev/tare/internal/sysprog.entry"
+
+// kernelVariable names the kernel that a runtime built for tests pretends to have.
+const kernelVariable = "TARE_KERNEL"
 
 // suite is prepared once, by the first test that needs it.
 var suite = sync.OnceValues(prepare)
@@ -199,10 +205,15 @@ func begin(t *testing.T, in invocation) (cmd *exec.Cmd, out, errs *os.File) {
 		cmd.Stdin = in.stdin
 	}
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, in.env...)
+	if v := os.Getenv(kernelVariable); v != "" {
+		cmd.Env = append(cmd.Env, kernelVariable+"="+v)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: in.credential, Setsid: in.terminal, Setctty: in.terminal}
 	if in.cgroup != nil {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(in.cgroup.Fd())
 	}
+	starting.RLock()
+	defer starting.RUnlock()
 	err := cmd.Start()
 	// A program that was just copied is busy while a child forked in between still has it open for writing.
 	for try := 0; errors.Is(err, unix.ETXTBSY) && try < 50; try++ {
@@ -217,30 +228,38 @@ func begin(t *testing.T, in invocation) (cmd *exec.Cmd, out, errs *os.File) {
 	return cmd, out, errs
 }
 
-// ours holds the processes that some test waits for itself.
-var ours sync.Map
+// ours holds the processes that some test waits for itself. starting is held while one is made and
+// entered, so that reapStrangers never sees one that is not entered yet.
+var (
+	ours     sync.Map
+	starting sync.RWMutex
+)
 
-// reapStrangers waits for dead children that nobody else waits for. A child is a stranger if it is
-// still there, dead and unknown, at a second look: os/exec may not have told us of it at the first.
+// patience is how many looks a dead child must outlast to be a stranger: what a test runs by os/exec
+// directly is waited for at once.
+const patience = 6
+
+// reapStrangers waits for dead children that nobody else waits for.
 func reapStrangers(stop <-chan struct{}) {
-	suspects := map[int]bool{}
+	suspects := map[int]int{}
 	for {
 		select {
 		case <-stop:
 			return
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(15 * time.Millisecond):
 		}
-		next := map[int]bool{}
+		next := map[int]int{}
+		starting.Lock()
 		for _, pid := range deadChildren() {
 			if _, known := ours.Load(pid); known {
 				continue
 			}
-			if suspects[pid] {
+			next[pid] = suspects[pid] + 1
+			if next[pid] >= patience {
 				unix.Wait4(pid, nil, unix.WNOHANG, nil)
-				continue
 			}
-			next[pid] = true
 		}
+		starting.Unlock()
 		suspects = next
 	}
 }

@@ -62,8 +62,13 @@ func holder(t *testing.T, flags uintptr, attr *syscall.SysProcAttr) int {
 	cmd.SysProcAttr = attr
 	out, err := cmd.StdoutPipe()
 	must(t, err)
-	must(t, cmd.Start())
-	ours.Store(cmd.Process.Pid, true)
+	starting.RLock()
+	err = cmd.Start()
+	if err == nil {
+		ours.Store(cmd.Process.Pid, true)
+	}
+	starting.RUnlock()
+	must(t, err)
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	buf := make([]byte, 16)
 	_, err = out.Read(buf) // "ready": it has left clone and execve behind

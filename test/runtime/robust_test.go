@@ -205,6 +205,7 @@ func TestExplainPrintsTheSystemCalls(t *testing.T) {
 // A running container costs its own processes and no other.
 func TestNoHelperProcessStays(t *testing.T) {
 	t.Parallel()
+	needKernel(t, 6, 15) // before, exit statuses need one
 	b := newBundle(t, "sleep", "60").up()
 	if got := b.processes(); len(got) != 1 || got[0] != b.pid() {
 		t.Errorf("processes %v, want only the container's %d", got, b.pid())

@@ -60,7 +60,7 @@ func cat([]string) (string, error) {
 
 // waitSignal prints "ready", then the name of the first signal that comes.
 func waitSignal([]string) (string, error) {
-	ch := make(chan os.Signal, 1)
+	ch := make(chan os.Signal, 64) // a full one loses what comes next
 	signal.Notify(ch)
 	fmt.Println("ready")
 	for s := range ch {
