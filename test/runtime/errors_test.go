@@ -318,9 +318,23 @@ func TestWrongCommandLinesAreRefusedWithUsage(t *testing.T) {
 	b.write()
 	peerLacks(t, "prints its help and succeeds", "crun", "runc")
 	for _, args := range [][]string{
-		{"nonsense"}, {"run"}, {"run", "--nonsense", b.id}, {"run", "--bundle"}, {"state"}, {"state", "a", "b"},
-		{"create", "--bundle", b.dir, b.id, "surplus"}, {"exec", b.id}, {"kill"}, {"delete"}, {"list", "--format", "nonsense"},
-		{"start"}, {"ps"}, {"update"}, {"events"}, {"pause"}, {"resume"},
+		{"nonsense"},
+		{"run"},
+		{"run", "--nonsense", b.id},
+		{"run", "--bundle"},
+		{"state"},
+		{"state", "a", "b"},
+		{"create", "--bundle", b.dir, b.id, "surplus"},
+		{"exec", b.id},
+		{"kill"},
+		{"delete"},
+		{"list", "--format", "nonsense"},
+		{"start"},
+		{"ps"},
+		{"update"},
+		{"events"},
+		{"pause"},
+		{"resume"},
 	} {
 		b.refused(nil, args...)
 	}
