@@ -45,8 +45,12 @@ func TestMissingMountPointsAreMade(t *testing.T) {
 func TestLinksInDestinationsStayInTheRoot(t *testing.T) {
 	t.Parallel()
 	outside := []struct{ name, target string }{
-		{"absolute", "/target"}, {"relative", "target"}, {"upwards", "../../../../../../target"},
-		{"chain", "absolute"}, {"missing", "/not/there/yet"}, {"dotdot", "/data/../target"},
+		{"absolute", "/target"},
+		{"relative", "target"},
+		{"upwards", "../../../../../../target"},
+		{"chain", "absolute"},
+		{"missing", "/not/there/yet"},
+		{"dotdot", "/data/../target"},
 	}
 	for _, c := range outside {
 		t.Run(c.name, func(t *testing.T) {
