@@ -21,24 +21,42 @@ type limit struct {
 
 func cpuLimits() []limit {
 	return []limit{
-		{"cpu shares", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Shares: ptr(uint64(2048))} }, "cpu",
-			map[string]string{"cpu.shares": "2048"}, map[string]string{}},
+		{
+			"cpu shares", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Shares: ptr(uint64(2048))} }, "cpu",
+			map[string]string{"cpu.shares": "2048"},
+			map[string]string{},
+		},
 		{"cpu quota", func(r *specs.LinuxResources) {
 			r.CPU = &specs.LinuxCPU{Quota: ptr(int64(25000)), Period: ptr(uint64(50000))}
 		}, "cpu", map[string]string{"cpu.cfs_quota_us": "25000", "cpu.cfs_period_us": "50000"}, map[string]string{"cpu.max": "25000 50000"}},
-		{"cpu quota alone", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Quota: ptr(int64(25000))} }, "cpu",
-			map[string]string{"cpu.cfs_quota_us": "25000"}, map[string]string{"cpu.max": "25000 100000"}},
-		{"cpu period alone", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Period: ptr(uint64(50000))} }, "cpu",
-			map[string]string{"cpu.cfs_period_us": "50000"}, map[string]string{"cpu.max": "max 50000"}},
-		{"cpu no quota", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Quota: ptr(int64(-1))} }, "cpu",
-			map[string]string{"cpu.cfs_quota_us": "-1"}, map[string]string{"cpu.max": "max 100000"}},
-		{"cpu idle", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Idle: ptr(int64(1))} }, "cpu",
-			map[string]string{"cpu.idle": "1"}, map[string]string{"cpu.idle": "1"}},
+		{
+			"cpu quota alone", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Quota: ptr(int64(25000))} }, "cpu",
+			map[string]string{"cpu.cfs_quota_us": "25000"},
+			map[string]string{"cpu.max": "25000 100000"},
+		},
+		{
+			"cpu period alone", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Period: ptr(uint64(50000))} }, "cpu",
+			map[string]string{"cpu.cfs_period_us": "50000"},
+			map[string]string{"cpu.max": "max 50000"},
+		},
+		{
+			"cpu no quota", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Quota: ptr(int64(-1))} }, "cpu",
+			map[string]string{"cpu.cfs_quota_us": "-1"},
+			map[string]string{"cpu.max": "max 100000"},
+		},
+		{
+			"cpu idle", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Idle: ptr(int64(1))} }, "cpu",
+			map[string]string{"cpu.idle": "1"},
+			map[string]string{"cpu.idle": "1"},
+		},
 		{"cpu burst", func(r *specs.LinuxResources) {
 			r.CPU = &specs.LinuxCPU{Quota: ptr(int64(50000)), Burst: ptr(uint64(20000))}
 		}, "cpu", map[string]string{"cpu.cfs_burst_us": "20000"}, map[string]string{"cpu.max.burst": "20000"}},
-		{"cpuset", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Cpus: "0", Mems: "0"} }, "cpuset",
-			map[string]string{"cpuset.cpus": "0", "cpuset.mems": "0"}, map[string]string{"cpuset.cpus": "0", "cpuset.mems": "0"}},
+		{
+			"cpuset", func(r *specs.LinuxResources) { r.CPU = &specs.LinuxCPU{Cpus: "0", Mems: "0"} }, "cpuset",
+			map[string]string{"cpuset.cpus": "0", "cpuset.mems": "0"},
+			map[string]string{"cpuset.cpus": "0", "cpuset.mems": "0"},
+		},
 		{"realtime", func(r *specs.LinuxResources) {
 			r.CPU = &specs.LinuxCPU{RealtimePeriod: ptr(uint64(500000)), RealtimeRuntime: ptr(int64(1000))}
 		}, "cpu", map[string]string{"cpu.rt_period_us": "500000", "cpu.rt_runtime_us": "1000"}, nil},
@@ -52,35 +70,65 @@ func memoryLimits() []limit {
 		return func(r *specs.LinuxResources) { r.Memory = &specs.LinuxMemory{}; set(r.Memory) }
 	}
 	return []limit{
-		{"memory", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)) }), "memory",
-			map[string]string{"memory.limit_in_bytes": "67108864"}, map[string]string{"memory.max": "67108864"}},
-		{"memory unlimited", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(-1)) }), "memory",
-			map[string]string{"memory.limit_in_bytes": "9223372036854771712"}, map[string]string{"memory.max": "max"}},
-		{"memory reservation", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Reservation = ptr(int64(32 * mib)) }), "memory",
-			map[string]string{"memory.soft_limit_in_bytes": "33554432"}, map[string]string{"memory.low": "33554432"}},
-		{"memory and swap", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Swap = ptr(int64(96 * mib)) }), "memory",
-			map[string]string{"memory.memsw.limit_in_bytes": "100663296"}, map[string]string{"memory.swap.max": "33554432"}},
-		{"no swap", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Swap = ptr(int64(64 * mib)) }), "memory",
-			map[string]string{"memory.memsw.limit_in_bytes": "67108864"}, map[string]string{"memory.swap.max": "0"}},
-		{"swappiness", mem(func(m *specs.LinuxMemory) { m.Swappiness = ptr(uint64(7)) }), "memory",
-			map[string]string{"memory.swappiness": "7"}, nil},
-		{"kernel memory is ignored", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Kernel = ptr(int64(32 * mib)) }), "memory",
-			map[string]string{"memory.limit_in_bytes": "67108864"}, map[string]string{"memory.max": "67108864"}},
+		{
+			"memory", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)) }), "memory",
+			map[string]string{"memory.limit_in_bytes": "67108864"},
+			map[string]string{"memory.max": "67108864"},
+		},
+		{
+			"memory unlimited", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(-1)) }), "memory",
+			map[string]string{"memory.limit_in_bytes": "9223372036854771712"},
+			map[string]string{"memory.max": "max"},
+		},
+		{
+			"memory reservation", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Reservation = ptr(int64(32 * mib)) }), "memory",
+			map[string]string{"memory.soft_limit_in_bytes": "33554432"},
+			map[string]string{"memory.low": "33554432"},
+		},
+		{
+			"memory and swap", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Swap = ptr(int64(96 * mib)) }), "memory",
+			map[string]string{"memory.memsw.limit_in_bytes": "100663296"},
+			map[string]string{"memory.swap.max": "33554432"},
+		},
+		{
+			"no swap", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Swap = ptr(int64(64 * mib)) }), "memory",
+			map[string]string{"memory.memsw.limit_in_bytes": "67108864"},
+			map[string]string{"memory.swap.max": "0"},
+		},
+		{
+			"swappiness", mem(func(m *specs.LinuxMemory) { m.Swappiness = ptr(uint64(7)) }), "memory",
+			map[string]string{"memory.swappiness": "7"},
+			nil,
+		},
+		{
+			"kernel memory is ignored", mem(func(m *specs.LinuxMemory) { m.Limit = ptr(int64(64 * mib)); m.Kernel = ptr(int64(32 * mib)) }), "memory",
+			map[string]string{"memory.limit_in_bytes": "67108864"},
+			map[string]string{"memory.max": "67108864"},
+		},
 	}
 }
 
 func otherLimits() []limit {
 	return []limit{
-		{"pids", func(r *specs.LinuxResources) { r.Pids = &specs.LinuxPids{Limit: ptr(int64(50))} }, "pids",
-			map[string]string{"pids.max": "50"}, map[string]string{"pids.max": "50"}},
-		{"pids unlimited", func(r *specs.LinuxResources) { r.Pids = &specs.LinuxPids{Limit: ptr(int64(-1))} }, "pids",
-			map[string]string{"pids.max": "max"}, map[string]string{"pids.max": "max"}},
+		{
+			"pids", func(r *specs.LinuxResources) { r.Pids = &specs.LinuxPids{Limit: ptr(int64(50))} }, "pids",
+			map[string]string{"pids.max": "50"},
+			map[string]string{"pids.max": "50"},
+		},
+		{
+			"pids unlimited", func(r *specs.LinuxResources) { r.Pids = &specs.LinuxPids{Limit: ptr(int64(-1))} }, "pids",
+			map[string]string{"pids.max": "max"},
+			map[string]string{"pids.max": "max"},
+		},
 		{"hugetlb", func(r *specs.LinuxResources) {
 			r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 * mib}}
 		}, "hugetlb", map[string]string{"hugetlb.2MB.limit_in_bytes": "4194304"}, map[string]string{"hugetlb.2MB.max": "4194304"}},
 		{"block weight", func(r *specs.LinuxResources) { r.BlockIO = &specs.LinuxBlockIO{Weight: ptr(uint16(500))} }, "blkio|io", nil, nil},
-		{"network class", func(r *specs.LinuxResources) { r.Network = &specs.LinuxNetwork{ClassID: ptr(uint32(0x100001))} }, "net_cls",
-			map[string]string{"net_cls.classid": "1048577"}, nil},
+		{
+			"network class", func(r *specs.LinuxResources) { r.Network = &specs.LinuxNetwork{ClassID: ptr(uint32(0x100001))} }, "net_cls",
+			map[string]string{"net_cls.classid": "1048577"},
+			nil,
+		},
 		{"network priority", func(r *specs.LinuxResources) {
 			r.Network = &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: 3}}}
 		}, "net_prio", map[string]string{"net_prio.ifpriomap": "lo 3"}, nil},
@@ -323,7 +371,8 @@ func TestBadLimitsAreRefused(t *testing.T) {
 			r.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Access: "q"}}
 		},
 	}
-	lacks := map[string][]string{"page size": {"crun", "runc"}, "device": {"crun", "runc"}, "access": {"crun", "runc"}, "block weight": {"crun", "runc"}, "cpus that are not there": {"crun"},
+	lacks := map[string][]string{
+		"page size": {"crun", "runc"}, "device": {"crun", "runc"}, "access": {"crun", "runc"}, "block weight": {"crun", "runc"}, "cpus that are not there": {"crun"},
 		"tiny period": {"crun"}, "no list of cpus": {"crun"}, "swap below memory": {"crun"},
 	}
 	for name, set := range cases {
