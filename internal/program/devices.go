@@ -2,7 +2,6 @@ package program
 
 import (
 	"encoding/binary"
-	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -105,10 +104,7 @@ func (c *compiler) placeIn(path string) (*sysprog.Slot, string) {
 func (c *compiler) device(d specs.LinuxDevice) {
 	mode := uint32(0o666)
 	if d.FileMode != nil {
-		mode = uint32(*d.FileMode & os.ModePerm)
-		if *d.FileMode > 0o777 { // setuid and friends, given as numbers
-			mode = uint32(*d.FileMode) & 0o7777
-		}
+		mode = uint32(*d.FileMode) & 0o7777 // a number as mknod(2) takes it, not Go's FileMode
 	}
 	kind := uint32(unix.S_IFCHR)
 	switch d.Type {
