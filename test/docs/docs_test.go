@@ -30,6 +30,12 @@ func TestSessionsWork(t *testing.T) {
 				t.Fatal("no console block")
 			}
 			dir := clone(t)
+			t.Cleanup(func() {
+				// A session that broke off leaves its containers.
+				for _, id := range []string{"hello", "box"} {
+					exec.Command(filepath.Join(dir, "bin/tare"), "runtime", "delete", "--force", id).Run()
+				}
+			})
 			for _, c := range commands {
 				cmd := exec.CommandContext(t.Context(), "bash", "-ec", strings.TrimPrefix(c.Text, "sudo "))
 				cmd.Dir = dir
