@@ -41,6 +41,7 @@ type CreateOptions struct {
 	Rootless      Tristate
 	Stdio         [3]*os.File                 // what becomes descriptors 0 to 2; nil: the caller's own
 	Console       func(master *os.File) error // foreground terminal: called with the master
+	Before        func()                      // called when all is prepared and the process is yet to be made; may be nil
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
 

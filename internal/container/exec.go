@@ -24,6 +24,7 @@ type ExecOptions struct {
 	PreserveFDs   int
 	Stdio         [3]*os.File
 	Console       func(master *os.File) error
+	Before        func() // called when all is prepared and the process is yet to be made; may be nil
 	IgnorePaused  bool
 	SubCgroup     string // below the container's group
 	Detach        bool   // the caller will not wait for the process
@@ -68,7 +69,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	k := creation{c: c, spec: &specs.Spec{Process: o.Process}, caller: host.Probe(), pidfd: -1}
-	k.o = CreateOptions{ConsoleSocket: o.ConsoleSocket, Console: o.Console, Stdio: o.Stdio, PreserveFDs: o.PreserveFDs, Warn: o.Warn}
+	k.o = CreateOptions{ConsoleSocket: o.ConsoleSocket, Console: o.Console, Before: o.Before, Stdio: o.Stdio, PreserveFDs: o.PreserveFDs, Warn: o.Warn}
 	if o.Warn == nil {
 		k.o.Warn = func(string, ...any) {}
 	}

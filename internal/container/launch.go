@@ -114,6 +114,7 @@ func (k *creation) prepare() error {
 	if err := k.prepareTrees(); err != nil {
 		return err
 	}
+	k.findSourceFlags()
 	in.DenySetgroups = k.denySetgroups()
 	if err := k.findRootMount(); err != nil {
 		return err
@@ -199,6 +200,9 @@ func (k *creation) launch() error {
 				_ = k.plan.Group.Remove()
 			}
 		})
+	}
+	if k.o.Before != nil {
+		k.o.Before()
 	}
 	err = mem.Run()
 	if k.pid = int(mem.Word(k.prog.Pid)); k.pid > 0 {

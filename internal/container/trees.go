@@ -306,3 +306,36 @@ func (k *creation) findRootMount() error {
 	k.in.RootfsMount = best
 	return nil
 }
+
+// findSourceFlags finds what flags the mounts have that bind sources lie on.
+// A user namespace may not take them away, and nobody asked for it.
+func (k *creation) findSourceFlags() {
+	if k.caller.MountSetattr {
+		return
+	}
+	k.in.SourceFlags = map[int]uintptr{}
+	for i, m := range k.spec.Mounts {
+		if m.Type != "bind" && !has(m.Options, "bind") && !has(m.Options, "rbind") {
+			continue
+		}
+		source := m.Source
+		if !filepath.IsAbs(source) {
+			source = filepath.Join(k.in.Bundle, source)
+		}
+		var st unix.Statfs_t
+		if unix.Statfs(source, &st) != nil {
+			continue // the program will say what is wrong
+		}
+		for _, f := range [...]struct {
+			st int64
+			ms uintptr
+		}{
+			{unix.ST_RDONLY, unix.MS_RDONLY}, {unix.ST_NOSUID, unix.MS_NOSUID}, {unix.ST_NODEV, unix.MS_NODEV}, {unix.ST_NOEXEC, unix.MS_NOEXEC},
+			{unix.ST_NOATIME, unix.MS_NOATIME}, {unix.ST_NODIRATIME, unix.MS_NODIRATIME}, {unix.ST_RELATIME, unix.MS_RELATIME},
+		} {
+			if int64(st.Flags)&f.st != 0 {
+				k.in.SourceFlags[i] |= f.ms
+			}
+		}
+	}
+}

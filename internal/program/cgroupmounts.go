@@ -123,8 +123,12 @@ func (c *compiler) attachCgroups(m *mount) {
 		name := path.Base(h.Mountpoint)
 		c.Do(what, "mkdirat", m.tree, sysprog.Str(name), sysprog.Int(0o755))
 		c.Do(what+"/"+name, "move_mount", c.cgroupTrees[i], sysprog.Str(""), m.tree, sysprog.Str(name), sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-		if c.facts.MountSetattr && m.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		switch {
+		case m.set&unix.MOUNT_ATTR_RDONLY == 0:
+		case c.facts.MountSetattr:
 			c.setattr(what, c.cgroupTrees[i], 0, attr{set: m.set})
+		default:
+			c.remountBind(&mount{dest: m.dest + "/" + name, set: m.set})
 		}
 		for _, link := range h.Controllers {
 			if link != name && !strings.Contains(link, "=") {

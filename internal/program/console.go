@@ -42,9 +42,18 @@ func (c *compiler) console() {
 	c.Do("", "close", sysprog.Val(fd))
 	c.Here(made)
 	if !c.facts.MountAPI {
+		// A link there would lead the mount elsewhere (CVE-2025-52565). Of what is
+		// no link, readlinkat(2) says ENOENT, or EINVAL on old kernels.
+		what, plain := "mount console on "+path, c.Label("no link at "+path)
+		c.Do(what, "openat", sysprog.Val(at), sysprog.Str(name), sysprog.Int(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)).To(fd)
+		c.Do(what, "readlinkat", sysprog.Val(fd), sysprog.Str(""), sysprog.Ptr(c.Buf(make([]byte, 8)), 0), sysprog.Int(8)).
+			On(unix.ENOENT, plain).On(unix.EINVAL, plain)
+		c.Do(what, sysprog.Raise, sysprog.Int(unix.ELOOP))
+		c.Here(plain)
+		target := hostFD(c.fixFD("", fd))
 		n := c.Slot("slave")
 		c.Do("", "fcntl", sysprog.Val(c.slave), sysprog.Int(unix.F_DUPFD_CLOEXEC), sysprog.Int(3)).To(n)
-		c.Do("mount console on "+path, "mount", sysprog.Str(hostFD(c.fixFD("", n))), sysprog.Str(path), sysprog.Int(0), sysprog.Int(unix.MS_BIND), sysprog.Int(0))
+		c.Do("mount console on "+path, "mount", sysprog.Str(hostFD(c.fixFD("", n))), sysprog.Str(target), sysprog.Int(0), sysprog.Int(unix.MS_BIND), sysprog.Int(0))
 		return
 	}
 	// By descriptor on both sides: neither end is a path that could be a link.

@@ -1,6 +1,8 @@
 package program
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/sysprog"
@@ -59,7 +61,7 @@ func (c *compiler) maskPath(i int, path string) {
 	what := "mask " + path
 	fd := c.Slot("masked")
 	done, file := c.Label("masked "+path), c.Label("mask file "+path)
-	op := c.open(what, path, unix.O_PATH|unix.O_DIRECTORY, 0).To(fd).On(unix.ENOENT, done).On(unix.ENOTDIR, file)
+	op := c.tryOpen(what, path, unix.O_PATH|unix.O_DIRECTORY, 0).To(fd).On(unix.ENOENT, done).On(sysprog.AnyErrno, file)
 	if i == 0 {
 		op.Note("masked and read-only paths")
 	}
@@ -103,9 +105,7 @@ func (c *compiler) readonlyPath(i int, path string) {
 		op.Note("read-only paths")
 	}
 	if !c.facts.MountAPI || !c.facts.MountSetattr {
-		c.Do(what, "mount", sysprog.Str(path), sysprog.Str(path), sysprog.Int(0), sysprog.Int(unix.MS_BIND|unix.MS_REC), sysprog.Int(0))
-		c.Do(what, "mount", sysprog.Int(0), sysprog.Str(path), sysprog.Int(0),
-			sysprog.Int(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), sysprog.Int(0))
+		c.readonlyPathOld(what, path)
 		c.Do("", "close", sysprog.Val(fd))
 		c.Here(done)
 		return
@@ -116,5 +116,27 @@ func (c *compiler) readonlyPath(i int, path string) {
 	c.Do(what, "move_mount", sysprog.Val(tree), sysprog.Str(""), sysprog.Val(fd), sysprog.Str(""), sysprog.Int(emptyToEmpty))
 	c.Do("", "close", sysprog.Val(tree))
 	c.Do("", "close", sysprog.Val(fd))
+	c.Here(done)
+}
+
+// readonlyPathOld does it with mount(2), which sets all flags at once: those of
+// the mount that path lies on are to stay.
+func (c *compiler) readonlyPathOld(what, path string) {
+	var flags uintptr
+	longest := -1
+	for _, m := range c.mounts {
+		if m.dest == path || strings.HasPrefix(path, m.dest+"/") && len(m.dest) >= longest {
+			flags, longest = m.bindFlags(), len(m.dest)
+		}
+	}
+	c.Do(what, "mount", sysprog.Str(path), sysprog.Str(path), sysprog.Int(0), sysprog.Int(unix.MS_BIND|unix.MS_REC), sysprog.Int(0))
+	locked, done := c.Label("locked "+path), c.Label("remounted "+path)
+	remount := func(flags uintptr) *sysprog.Op {
+		return c.Do(what, "mount", sysprog.Int(0), sysprog.Str(path), sysprog.Int(0),
+			sysprog.Int(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|flags), sysprog.Int(0))
+	}
+	remount(flags).On(unix.EPERM, locked).Next(done)
+	c.Here(locked) // a user namespace may not take away flags that its owner has set
+	remount(flags | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
 	c.Here(done)
 }

@@ -205,22 +205,20 @@ func clean(path string) string {
 }
 
 // bindFlags are the attributes of a mount as MS_* flags of mount(2).
-func (p *mount) bindFlags() uintptr {
-	var f uintptr
+func (p *mount) bindFlags() uintptr { return msFlags(p.set) }
+
+// msFlags are attributes (MOUNT_ATTR_*) as MS_* flags of mount(2).
+func msFlags(attrs uint64) (f uintptr) {
 	for _, a := range [...]struct {
 		attr uint64
 		flag uintptr
 	}{
-		{unix.MOUNT_ATTR_RDONLY, unix.MS_RDONLY},
-		{unix.MOUNT_ATTR_NOSUID, unix.MS_NOSUID},
-		{unix.MOUNT_ATTR_NODEV, unix.MS_NODEV},
-		{unix.MOUNT_ATTR_NOEXEC, unix.MS_NOEXEC},
-		{unix.MOUNT_ATTR_NODIRATIME, unix.MS_NODIRATIME},
-		{unix.MOUNT_ATTR_NOATIME, unix.MS_NOATIME},
-		{unix.MOUNT_ATTR_STRICTATIME, unix.MS_STRICTATIME},
-		{unix.MOUNT_ATTR_NOSYMFOLLOW, unix.MS_NOSYMFOLLOW},
+		{unix.MOUNT_ATTR_RDONLY, unix.MS_RDONLY}, {unix.MOUNT_ATTR_NOSUID, unix.MS_NOSUID},
+		{unix.MOUNT_ATTR_NODEV, unix.MS_NODEV}, {unix.MOUNT_ATTR_NOEXEC, unix.MS_NOEXEC},
+		{unix.MOUNT_ATTR_NODIRATIME, unix.MS_NODIRATIME}, {unix.MOUNT_ATTR_NOATIME, unix.MS_NOATIME},
+		{unix.MOUNT_ATTR_STRICTATIME, unix.MS_STRICTATIME}, {unix.MOUNT_ATTR_NOSYMFOLLOW, unix.MS_NOSYMFOLLOW},
 	} {
-		if p.set&a.attr != 0 {
+		if attrs&a.attr != 0 {
 			f |= a.flag
 		}
 	}

@@ -35,8 +35,11 @@ func (c *compiler) parseMounts() error {
 		if !c.facts.MountSetattr && m.rset|m.rclear != 0 {
 			return specErr("mounts[%d] %s: recursive attributes need mount_setattr (Linux 5.12)", i, m.dest)
 		}
-		if !c.facts.MountAPI && (m.copyUp || m.idmap) {
-			return specErr("mounts[%d] %s: tmpcopyup and id mappings need the mount API (Linux 5.12)", i, m.dest)
+		if !c.facts.MountSetattr && m.idmap {
+			return specErr("mounts[%d] %s: id mappings need mount_setattr (Linux 5.12)", i, m.dest)
+		}
+		if !c.facts.MountAPI && m.copyUp {
+			return specErr("mounts[%d] %s: tmpcopyup needs the mount API (Linux 5.2)", i, m.dest)
 		}
 		c.mounts = append(c.mounts, m)
 	}
@@ -95,12 +98,20 @@ func (m *mount) from(c *compiler) sysprog.Arg {
 // parentOpensSources tells whether mount sources are opened before the clone:
 // the root of a user namespace may not be able to reach them.
 func (c *compiler) parentOpensSources() bool {
-	return c.in.inUserNS() && c.facts.UID == 0 && !c.facts.InUserNS && c.facts.MountAPI && c.hasMountNS()
+	return c.in.inUserNS() && c.facts.UID == 0 && !c.facts.InUserNS && c.facts.MountAPI && c.facts.MountSetattr && c.hasMountNS()
+}
+
+// beSlave cuts a tree off that was cloned in the host's own mount namespace and
+// so is the host's peer: what the user namespace mounts must not go back. For
+// the mounts of its new namespace the kernel does the same.
+func (c *compiler) beSlave(what string, tree sysprog.Arg) {
+	c.setattr(what, tree, unix.AT_RECURSIVE, attr{propagation: unix.MS_SLAVE})
 }
 
 // openSources emits, in the parent, the opens of the rootfs and bind sources.
 func (c *compiler) openSources() {
 	c.openRoot()
+	c.beSlave("separate rootfs from the host", sysprog.Val(c.root))
 	for _, m := range c.mounts {
 		if m.kind == "bind" && !m.remount {
 			c.openTree(m)
@@ -226,9 +237,8 @@ func (c *compiler) treeAttributes(m *mount) {
 		return
 	}
 	what := "set attributes of " + m.dest
-	if c.parentOpensSources() && c.rootPropagation()&unix.MS_SHARED == 0 {
-		// Cloned from the host's own namespace, so still its peer.
-		c.setattr(what, m.tree, unix.AT_RECURSIVE, attr{propagation: unix.MS_SLAVE})
+	if c.parentOpensSources() {
+		c.beSlave(what, m.tree)
 	}
 	if m.rset|m.rclear != 0 {
 		c.setattr(what, m.tree, unix.AT_RECURSIVE, attr{set: m.rset, clear: m.rclear})
@@ -373,11 +383,26 @@ func (c *compiler) remount(m *mount) {
 
 // openSourceOld emits, for kernels without the mount API, the opening of a
 // bind source under a descriptor number known here, so that the path
-// proc/self/fd/N names it from inside.
+// proc/self/fd/N names it from inside. A file system whose options are paths
+// of the host is mounted at the state directory first, and bound from there.
 func (c *compiler) openSourceOld(m *mount) {
-	if m.kind == "bind" {
+	switch {
+	case m.kind == "bind":
 		m.fd = c.openFixed("open mount source "+m.source, m.source)
+	case m.hostPaths():
+		c.Do("mount "+m.kind+" on "+m.dest, "mount", sysprog.Str(m.source), sysprog.Str(c.in.StateDir), sysprog.Str(m.kind),
+			sysprog.Int(m.msFlags|m.bindFlags()), sysprog.Str(strings.Join(m.data, ",")))
+		m.fd = c.openFixed("open "+m.kind+" for "+m.dest, c.in.StateDir)
 	}
+}
+
+// hostPaths tells whether the source or an option of a file system is a path.
+func (m *mount) hostPaths() bool {
+	paths := strings.HasPrefix(m.source, "/")
+	for _, d := range m.data {
+		paths = paths || strings.Contains(d, "=/")
+	}
+	return paths
 }
 
 func (c *compiler) openFixed(what, path string) int {
@@ -402,15 +427,8 @@ func hostFD(n int) string { return "proc/self/fd/" + strconv.Itoa(n) }
 func (c *compiler) mountOld(m *mount) {
 	c.Do("", "close", sysprog.Val(c.mountPoint(m)))
 	what := "mount " + m.kind + " on " + m.dest
-	if m.kind != "bind" {
-		source, data := m.source, sysprog.Int(0)
-		if source == "" {
-			source = m.kind
-		}
-		if len(m.data) > 0 {
-			data = sysprog.Str(strings.Join(m.data, ","))
-		}
-		c.Do(what, "mount", sysprog.Str(source), sysprog.Str(m.dest), sysprog.Str(m.kind), sysprog.Int(m.msFlags|m.bindFlags()), data)
+	if m.kind != "bind" && !m.hostPaths() {
+		c.mountFSOld(what, m)
 		c.propagate(m)
 		return
 	}
@@ -419,14 +437,35 @@ func (c *compiler) mountOld(m *mount) {
 		flags |= unix.MS_REC
 	}
 	c.Do(what, "mount", sysprog.Str(hostFD(m.fd)), sysprog.Str(m.dest), sysprog.Int(0), sysprog.Int(flags), sysprog.Int(0))
-	c.remountBind(m)
+	if m.kind == "bind" {
+		c.remountBind(m)
+	}
 	c.propagate(m)
 }
 
-// remountBind sets a bind mount's attributes where mount_setattr is missing.
-func (c *compiler) remountBind(m *mount) {
-	if m.set|m.clear != 0 {
-		c.Do("set attributes of "+m.dest, "mount", sysprog.Int(0), sysprog.Str(m.dest), sysprog.Int(0),
-			sysprog.Int(unix.MS_REMOUNT|unix.MS_BIND|m.bindFlags()), sysprog.Int(0))
+func (c *compiler) mountFSOld(what string, m *mount) {
+	source, data := m.source, sysprog.Int(0)
+	if source == "" {
+		source = m.kind
 	}
+	if len(m.data) > 0 {
+		data = sysprog.Str(strings.Join(m.data, ","))
+	}
+	// Read-only is the mount, as with the mount API, not the file system.
+	flags := m.bindFlags()
+	c.Do(what, "mount", sysprog.Str(source), sysprog.Str(m.dest), sysprog.Str(m.kind), sysprog.Int(m.msFlags|flags&^unix.MS_RDONLY), data)
+	if flags&unix.MS_RDONLY != 0 {
+		c.remountBind(m)
+	}
+}
+
+// remountBind sets a bind mount's attributes where mount_setattr is missing.
+// mount(2) sets all at once, so those that the source has are given again.
+func (c *compiler) remountBind(m *mount) {
+	if m.set|m.clear == 0 {
+		return
+	}
+	flags := c.in.SourceFlags[m.index]&^msFlags(m.clear) | m.bindFlags()
+	c.Do("set attributes of "+m.dest, "mount", sysprog.Int(0), sysprog.Str(m.dest), sysprog.Int(0),
+		sysprog.Int(unix.MS_REMOUNT|unix.MS_BIND|flags), sysprog.Int(0))
 }

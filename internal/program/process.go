@@ -122,7 +122,7 @@ func (c *compiler) makeCwd() {
 	}
 	there, missing := c.Label("cwd is there"), c.Label("make cwd")
 	fd := c.Slot("cwd")
-	c.open("look for "+cwd, cwd, unix.O_PATH|unix.O_DIRECTORY, 0).To(fd).On(unix.ENOENT, missing).On(sysprog.AnyErrno, there).Next(there)
+	c.tryOpen("look for "+cwd, cwd, unix.O_PATH|unix.O_DIRECTORY, 0).To(fd).On(unix.ENOENT, missing).On(sysprog.AnyErrno, there).Next(there)
 	c.Here(missing)
 	c.makeDirs("make working directory "+cwd, cwd)
 	c.Here(there)

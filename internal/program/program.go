@@ -63,6 +63,10 @@ type Input struct {
 	DenySetgroups bool    // the user namespace cannot set groups: setgroups is "deny" in it
 	ChownStdio    [3]bool // give descriptor 0, 1, 2 to the process's user
 
+	// SourceFlags are the MS_* flags of the mounts that bind sources lie on, by
+	// index in Spec.Mounts; only kernels without mount_setattr need them.
+	SourceFlags map[int]uintptr
+
 	// Places are mount points (indices in Spec.Mounts) that the parent makes at
 	// GatePlace: a link in the image leads to where nothing is.
 	Places []int

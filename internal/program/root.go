@@ -63,13 +63,17 @@ func (c *compiler) prepareRoot() {
 		c.Do("bind rootfs "+c.in.Rootfs, "mount", sysprog.Str(c.in.Rootfs), sysprog.Str(c.in.Rootfs), sysprog.Int(0),
 			sysprog.Int(unix.MS_BIND|unix.MS_REC), sysprog.Int(0))
 		c.openPath("open rootfs "+c.in.Rootfs, c.in.Rootfs, unix.O_PATH|unix.O_DIRECTORY).To(c.root)
-		return
+	} else {
+		if c.root == nil { // else the parent has opened it
+			c.openRoot()
+		}
+		c.Do("attach rootfs", "move_mount", sysprog.Val(c.root), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str(where),
+			sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 	}
-	if c.root == nil { // else the parent has opened it
-		c.openRoot()
+	if flag&unix.MS_SHARED != 0 {
+		// Or what is mounted in it would appear on the host, too.
+		c.Do("make rootfs private", "mount", sysprog.Int(0), sysprog.Str(where), sysprog.Int(0), sysprog.Int(unix.MS_PRIVATE), sysprog.Int(0))
 	}
-	c.Do("attach rootfs", "move_mount", sysprog.Val(c.root), sysprog.Str(""), sysprog.Int(unix.AT_FDCWD), sysprog.Str(where),
-		sysprog.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
 
 func (c *compiler) openRoot() {
@@ -128,9 +132,15 @@ func (c *compiler) pivot() {
 		c.Do("move rootfs to /", "mount", sysprog.Str("."), sysprog.Str("/"), sysprog.Int(0), sysprog.Int(unix.MS_MOVE), sysprog.Int(0))
 		c.Do("enter rootfs", "chroot", sysprog.Str("."))
 	} else {
+		var old *sysprog.Slot
+		shared := c.rootPropagation()&unix.MS_SHARED != 0
+		if shared {
+			old = c.Slot("old root")
+			c.openPath("open /", "/", unix.O_PATH|unix.O_DIRECTORY).To(old)
+		}
 		c.Do("pivot to rootfs", "pivot_root", sysprog.Str("."), sysprog.Str("."))
-		if c.rootPropagation()&unix.MS_SHARED != 0 {
-			// Or the unmount below would reach the host's tree.
+		if shared { // or the unmount below would reach the host's tree
+			c.Do("go to old root", "fchdir", sysprog.Val(old))
 			c.Do("separate old root", "mount", sysprog.Int(0), sysprog.Str("."), sysprog.Int(0), sysprog.Int(unix.MS_SLAVE|unix.MS_REC), sysprog.Int(0))
 		}
 		c.Do("detach old root", "umount2", sysprog.Str("."), sysprog.Int(unix.MNT_DETACH))
@@ -160,6 +170,18 @@ type howKey struct {
 // are resolved inside the new root and magic links of /proc are refused.
 // On kernels without openat2 the process's root is the new root already.
 func (c *compiler) open(what, path string, flags int, resolve uint64) *sysprog.Op {
+	again := c.Label("open " + path)
+	c.Here(again)
+	op := c.tryOpen(what, path, flags, resolve)
+	if c.facts.Openat2 {
+		// On the way through a link with ".." a rename or mount anywhere on the
+		// machine was in between.
+		op.On(unix.EAGAIN, again)
+	}
+	return op
+}
+
+func (c *compiler) tryOpen(what, path string, flags int, resolve uint64) *sysprog.Op {
 	if !c.facts.Openat2 {
 		if resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
 			flags |= unix.O_NOFOLLOW

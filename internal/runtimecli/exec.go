@@ -110,8 +110,8 @@ func (e *execution) run(s *session, c *cli.Call) error {
 		_, err := h.Exec(o)
 		return err
 	}
-	status, err := s.foreground(c, func(console consoleFunc) (process, error) {
-		o.Console = console
+	status, err := s.foreground(c, func(console consoleFunc, before func()) (process, error) {
+		o.Console, o.Before = console, before
 		return h.Exec(o)
 	})
 	if err != nil {

@@ -88,8 +88,8 @@ func (r *runner) start(s *session, st store, c *cli.Call, o container.CreateOpti
 		return notify.forward(pid, pid)
 	}
 	var h handle
-	status, err := s.foreground(c, func(console consoleFunc) (process, error) {
-		o.Console = console
+	status, err := s.foreground(c, func(console consoleFunc, before func()) (process, error) {
+		o.Console, o.Before = console, before
 		var p process
 		var err error
 		if h, p, err = st.Run(id, o); err != nil {
