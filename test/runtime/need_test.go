@@ -60,15 +60,28 @@ func needController(t *testing.T, name string) {
 func needNamespace(t *testing.T, name string) {
 	t.Helper()
 	needRoot(t)
-	if _, err := os.Stat("/proc/self/ns/" + name); err != nil {
+	if !hasNamespace(t, name) {
 		t.Skipf("needs %s namespaces", name)
 	}
+}
+
+func hasNamespace(t *testing.T, name string) bool {
+	t.Helper()
+	_, err := os.Stat("/proc/self/ns/" + name)
+	return err == nil && (name != "time" || kernelIs(t, 5, 6))
+}
+
+// kernelIs says whether this is Linux major.minor or later.
+func kernelIs(t *testing.T, major, minor int) bool {
+	t.Helper()
+	a, b := kernelVersion(t)
+	return a > major || a == major && b >= minor
 }
 
 // needKernel skips below Linux major.minor.
 func needKernel(t *testing.T, major, minor int) {
 	t.Helper()
-	if a, b := kernelVersion(t); a < major || a == major && b < minor {
+	if a, b := kernelVersion(t); !kernelIs(t, major, minor) {
 		t.Skipf("needs Linux %d.%d, this is %d.%d", major, minor, a, b)
 	}
 }
