@@ -12,11 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A terminal that nobody has open is asked again after these pauses: soon, because it is mostly
+// reopened at once, and then seldom, because a container may have closed its terminal for good.
+const (
+	firstPause   = 5 * time.Millisecond
+	longestPause = 640 * time.Millisecond
+)
+
 // Relay copies between the master of a pseudoterminal and a pair of streams.
 type Relay struct {
 	master *os.File
-	done   chan error // the outcome of copying the output; sent once
-	mu     sync.Mutex // held while output is being written
+	done   chan error    // the outcome of copying the output; sent once
+	ending chan struct{} // closed by Drain: who owned the terminal has ended
+	mu     sync.Mutex    // held while output is being written
 }
 
 // Start begins to copy in to the terminal and the terminal to out.
@@ -24,7 +32,7 @@ type Relay struct {
 // The copying of the input has no end that could be waited for (a read from the
 // keyboard cannot be taken back), so a Relay is for programs that exit after it.
 func Start(master *os.File, in io.Reader, out io.Writer) *Relay {
-	r := &Relay{master: master, done: make(chan error, 1)}
+	r := &Relay{master: master, done: make(chan error, 1), ending: make(chan struct{})}
 	go r.input(in)
 	go func() { r.done <- r.output(out) }()
 	return r
@@ -70,9 +78,11 @@ func (r *Relay) endInput(last byte) {
 
 func (r *Relay) output(out io.Writer) error {
 	buf := make([]byte, 32*1024)
+	pause := firstPause
 	for {
 		n, err := r.master.Read(buf)
 		if n > 0 {
+			pause = firstPause
 			r.mu.Lock()
 			_, werr := out.Write(buf[:n])
 			r.mu.Unlock()
@@ -82,8 +92,14 @@ func (r *Relay) output(out io.Writer) error {
 		}
 		switch {
 		case errors.Is(err, syscall.EIO), errors.Is(err, io.EOF):
-			// A master reads EIO once every process has closed the slave.
-			return nil
+			// A master reads EIO while no process has the slave open. That is no end: systemd hangs its
+			// console up (vhangup(2)) and opens it again, for itself and for each login.
+			select {
+			case <-r.ending:
+				return nil
+			case <-time.After(pause):
+				pause = min(2*pause, longestPause)
+			}
 		case err != nil:
 			return fmt.Errorf("read terminal: %w", err)
 		}
@@ -95,6 +111,7 @@ func (r *Relay) output(out io.Writer) error {
 // and keep it open for ever: then the output so far is waited for, no longer than
 // grace beyond the last byte seen to be pending.
 func (r *Relay) Drain(grace time.Duration) error {
+	close(r.ending)
 	for {
 		select {
 		case err := <-r.done:
