@@ -32,6 +32,10 @@ func (d *demo) showLife(ctx context.Context) error {
 			return err
 		}
 		show(out)
+		// ps shows its heading, sleep and itself.
+		if lines := strings.Count(out, "\n"); step.args[0] == "exec" && lines != 3 {
+			return fmt.Errorf("exec sees %d lines of processes, want 3", lines)
+		}
 		if err := d.await(ctx, step.status); err != nil {
 			return fmt.Errorf("after %s: %w", step.args[0], err)
 		}
