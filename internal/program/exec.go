@@ -20,6 +20,8 @@ type ExecInput struct {
 
 	Join cgroup.Join // where in the container's control groups
 
+	Root string // /proc/PID/root of the container's first process; "": its mount namespace's root
+
 	// InitFD is a pidfd of the container's first process, -1 on old kernels;
 	// then NamespaceFDs are its namespaces by their clone flag.
 	InitFD       int
@@ -99,10 +101,12 @@ func (c *compiler) execParent(in *ExecInput) error {
 		c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
 	}
 	c.Fail = failed
+	c.openExecRoot(in)
 	first := c.joinFirst(cgroupFD)
 	if err := c.execJoin(in); err != nil {
 		return err
 	}
+	c.enterExecRoot()
 	c.clone("start the process", unix.CLONE_PARENT, nil, second).To(c.Pid)
 	c.Do("", "exit_group", sysprog.Int(0))
 	c.Here(c.afterFirst)
@@ -140,6 +144,25 @@ func (c *compiler) execChild(in *ExecInput, second *sysprog.Label) error {
 		c.openTerminal()
 	}
 	return c.process()
+}
+
+// openExecRoot opens the container's root, which need not be the root of its
+// mount namespace: that is the host's where the runtime itself ran in a chroot,
+// or the container has no mount namespace of its own.
+func (c *compiler) openExecRoot(in *ExecInput) {
+	if in.Root == "" {
+		return
+	}
+	c.execRoot = c.Slot("container's root")
+	c.openPath("open "+in.Root, in.Root, unix.O_PATH|unix.O_DIRECTORY).To(c.execRoot)
+}
+
+func (c *compiler) enterExecRoot() {
+	if c.execRoot == nil {
+		return
+	}
+	c.Do("go to the container's root", "fchdir", sysprog.Val(c.execRoot))
+	c.Do("go to the container's root", "chroot", sysprog.Str("."))
 }
 
 // execCgroup opens the v2 directory that the process is born in.

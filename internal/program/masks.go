@@ -61,10 +61,13 @@ func (c *compiler) maskPath(i int, path string) {
 	what := "mask " + path
 	fd := c.Slot("masked")
 	done, file := c.Label("masked "+path), c.Label("mask file "+path)
-	op := c.tryOpen(what, path, unix.O_PATH|unix.O_DIRECTORY, 0).To(fd).On(unix.ENOENT, done).On(sysprog.AnyErrno, file)
+	op := c.open(what, path, unix.O_PATH, 0).To(fd).On(unix.ENOENT, done)
 	if i == 0 {
-		op.Note("masked and read-only paths")
+		op.Note("masked paths")
 	}
+	probe := c.Slot("probe")
+	c.Do(what, "openat", sysprog.Val(fd), sysprog.Str("."), sysprog.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).To(probe).On(unix.ENOTDIR, file)
+	c.Do("", "close", sysprog.Val(probe))
 	switch {
 	case !c.facts.MountAPI:
 		c.Do(what, "mount", sysprog.Str("tmpfs"), sysprog.Str(path), sysprog.Str("tmpfs"), sysprog.Int(unix.MS_RDONLY), sysprog.Str("nr_blocks=1,nr_inodes=1"))
@@ -75,7 +78,6 @@ func (c *compiler) maskPath(i int, path string) {
 	}
 	c.Do("", "close", sysprog.Val(fd)).Next(done)
 	c.Here(file)
-	c.open(what, path, unix.O_PATH, 0).To(fd).On(unix.ENOENT, done)
 	switch {
 	case !c.facts.MountAPI:
 		c.Do(what, "mount", sysprog.Str(hostFD(c.nullFD)), sysprog.Str(path), sysprog.Int(0), sysprog.Int(unix.MS_BIND), sysprog.Int(0))

@@ -197,6 +197,7 @@ type compiler struct {
 	mounts      []*mount
 	replay      *Replay        // not nil: the program is to be stored
 	execReplay  *ReplayExec    // the same for an exec
+	execRoot    *sysprog.Slot  // the container's root, for an exec
 	initFD      *sysprog.Slot  // pidfd of the container's first process
 	oldMask     *sysprog.Buf   // signals that the caller of a stored program had blocked
 	readyFD     sysprog.Arg    // in a stored create, where the child says that it waits
