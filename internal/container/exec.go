@@ -113,7 +113,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 // execInput gathers what the program of an exec depends on.
 func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*program.ExecInput, error) {
 	in := &program.ExecInput{
-		ID:      k.c.rec.ID,
+		ID: k.c.rec.ID, Root: "/proc/" + strconv.Itoa(init.pid) + "/root",
 		Process: o.Process, Linux: spec.Linux, Facts: k.caller, InitFD: -1, NamespaceFDs: map[uintptr]int{},
 		PreserveFDs: o.PreserveFDs, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
 	}
