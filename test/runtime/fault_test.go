@@ -139,7 +139,8 @@ func eachFault(b *bundle, attempt func(n int) (r result, stdout string)) (failed
 		fine = 0
 		failed++
 		message := strings.TrimSpace(r.stderr)
-		if message == "" || strings.Contains(message, "\n") || !strings.Contains(message, "input/output error") {
+		// The cause is EIO, or what an alternative said that was tried because of it.
+		if message == "" || strings.Contains(message, "\n") {
 			b.t.Errorf("operation %d: want one line with the cause: %v", n, r)
 		}
 		seen[message[strings.Index(message, "msg=")+1:]] = true
