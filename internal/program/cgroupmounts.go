@@ -41,16 +41,13 @@ func (c *compiler) detachCgroups() {
 	}
 }
 
-// ownCgroup is the host's path of the container's group in hierarchy h.
+// ownCgroup is the host's path of the container's group in v1 hierarchy h.
 func (c *compiler) ownCgroup(h cgroup.Mount) string {
 	if c.in.Cgroup != nil {
 		for _, name := range h.Controllers {
 			if dir := c.in.Cgroup.Group.Paths[name]; dir != "" {
 				return dir
 			}
-		}
-		if h.V2 && c.in.Cgroup.Dir != "" {
-			return c.in.Cgroup.Dir
 		}
 	}
 	return h.Mountpoint
@@ -79,12 +76,15 @@ func (c *compiler) detachCgroup1(h cgroup.Mount) {
 	c.cgroupTrees = append(c.cgroupTrees, fs.tree)
 }
 
+// detachCgroup2 shows the container's part of the hierarchy as the whole in a
+// cgroup namespace of its own, and all of it without: /proc/self/cgroup then
+// names a path in it.
 func (c *compiler) detachCgroup2(m *mount) {
 	own := c.in.namespace(specs.CgroupNamespace) != nil
 	source := m.source
 	for _, h := range c.in.CgroupMounts {
 		if h.V2 {
-			source = c.ownCgroup(h)
+			source = h.Mountpoint
 		}
 	}
 	m.kind = "cgroup2"

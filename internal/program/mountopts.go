@@ -186,6 +186,16 @@ func (p *mount) option(o string) error {
 	return nil
 }
 
+// CopiesUp tells whether m is a tmpfs that starts with what it covers.
+func CopiesUp(m *specs.Mount) bool {
+	for _, o := range m.Options {
+		if o == "tmpcopyup" {
+			return true
+		}
+	}
+	return false
+}
+
 // clean makes a destination absolute, as the specification asks of old
 // bundles, without . and .. in it.
 func clean(path string) string {

@@ -38,9 +38,6 @@ func (c *compiler) parseMounts() error {
 		if !c.facts.MountSetattr && m.idmap {
 			return specErr("mounts[%d] %s: id mappings need mount_setattr (Linux 5.12)", i, m.dest)
 		}
-		if !c.facts.MountAPI && m.copyUp {
-			return specErr("mounts[%d] %s: tmpcopyup needs the mount API (Linux 5.2)", i, m.dest)
-		}
 		c.mounts = append(c.mounts, m)
 	}
 	return nil
@@ -454,6 +451,9 @@ func (c *compiler) mountFSOld(what string, m *mount) {
 	// Read-only is the mount, as with the mount API, not the file system.
 	flags := m.bindFlags()
 	c.Do(what, "mount", sysprog.Str(source), sysprog.Str(m.dest), sysprog.Str(m.kind), sysprog.Int(m.msFlags|flags&^unix.MS_RDONLY), data)
+	if m.copyUp {
+		c.gate(GateCopyUp)
+	}
 	if flags&unix.MS_RDONLY != 0 {
 		c.remountBind(m)
 	}

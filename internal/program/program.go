@@ -122,6 +122,7 @@ const (
 	GateStartContainer  Gate = 's' // the same for startContainer hooks
 	GateListener        Gate = 'l' // fill in SeccompState
 	GatePlace           Gate = 'p' // make the next one of Input.Places
+	GateCopyUp          Gate = 'u' // fill the next tmpfs that has tmpcopyup
 	GateReady           Gate = 'y' // all is set up; next is the fifo or the process
 )
 
@@ -153,6 +154,12 @@ func (in *Input) gates() (g []Gate) {
 	}
 	if len(in.Places) > 0 {
 		g = append(g, GatePlace)
+	}
+	for i := range s.Mounts {
+		if !in.Facts.MountAPI && CopiesUp(&s.Mounts[i]) {
+			g = append(g, GateCopyUp)
+			break
+		}
 	}
 	return g
 }

@@ -73,6 +73,7 @@ var (
 		{unix.O_RDWR, "O_RDWR"},
 		{unix.O_WRONLY, "O_WRONLY"},
 		{unix.O_CREAT, "O_CREAT"},
+		{unix.O_TRUNC, "O_TRUNC"},
 		{unix.O_EXCL, "O_EXCL"},
 		{unix.O_DIRECTORY, "O_DIRECTORY"},
 		{unix.O_NOFOLLOW, "O_NOFOLLOW"},
