@@ -71,6 +71,7 @@ type creation struct {
 	caller    host.Facts
 	unlock    func()
 	placed    int  // how many of in.Places are made
+	copied    int  // the mounts that copyUpOld has looked at
 	hooked    bool // hooks have run: what they did must be taken back by poststop ones
 
 	plain    string         // see plainName
@@ -165,7 +166,7 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 func (k *creation) relaunch(mount int) (err error) {
 	k.in.Places = append(k.in.Places, mount)
 	sort.Ints(k.in.Places) // the order in which the child asks
-	k.placed = 0
+	k.placed, k.copied = 0, 0
 	if len(k.in.Trees) > 0 { // they went with the first child
 		if err := k.prepareTrees(); err != nil {
 			return err
@@ -274,7 +275,10 @@ func (k *creation) planCgroup(id string) error {
 	for _, m := range k.spec.Mounts {
 		if m.Type == "cgroup" || m.Type == "cgroup2" {
 			r.All = true
-			if uid, ok := k.hostRoot(); ok && k.spec.Linux != nil && writable(m.Options) {
+			if k.spec.Linux == nil || !writable(m.Options) {
+				continue
+			}
+			if uid := hostID(k.spec.Linux.UIDMappings); uid >= 0 {
 				r.OwnerUID = &uid
 			}
 		}
@@ -303,17 +307,14 @@ func writable(options []string) bool {
 	return true
 }
 
-// hostRoot is the host's number of the container's root, if it is not 0.
-func (k *creation) hostRoot() (int, bool) {
-	if k.spec.Linux == nil {
-		return 0, false
-	}
-	for _, m := range k.spec.Linux.UIDMappings {
-		if m.ContainerID == 0 {
-			return int(m.HostID), true
+// hostID is the host's number of the container's root in a map; -1 without one.
+func hostID(m []specs.LinuxIDMapping) int {
+	for _, x := range m {
+		if x.ContainerID == 0 && x.Size > 0 {
+			return int(x.HostID)
 		}
 	}
-	return 0, false
+	return -1
 }
 
 func (k *creation) rootless() bool {

@@ -32,6 +32,8 @@ func (k *creation) serve(g program.Gate, mem *sysprog.Memory) error {
 		return k.c.runHooks("createRuntime", k.spec, specs.StateCreating, k.pid)
 	case program.GatePlace:
 		return k.makePlace()
+	case program.GateCopyUp:
+		return k.copyUpOld()
 	case program.GateCreateContainer:
 		k.hooked = true
 		return k.writeHookState(specs.StateCreating)

@@ -66,50 +66,71 @@ func (k *creation) bindsFile(source, kind string, options []string) bool {
 // makeIn makes path below root, a directory or an empty file, and all that is
 // missing on the way. Links are followed as a process inside root would.
 func makeIn(root int, path string, file bool) error {
-	const maxLinks = 40
-	todo := strings.Split(path, "/")
-	stack := []int{root} // the directories from root to where we are
-	defer func() {
-		for _, fd := range stack[1:] {
+	fd, err := resolveIn(root, path, func(at int, name string, last bool) error {
+		if !file || !last {
+			return unix.Mkdirat(at, name, 0o755)
+		}
+		fd, err := unix.Openat(at, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o755)
+		if err == nil {
 			_ = unix.Close(fd)
 		}
-	}()
+		return err
+	})
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err
+}
+
+// resolveIn opens path (O_PATH) as a process whose root is root would find it;
+// openat2(2) with RESOLVE_IN_ROOT does that too, since Linux 5.6. Missing
+// makes what is not there; it may be nil.
+func resolveIn(root int, path string, missing func(at int, name string, last bool) error) (int, error) {
+	const maxLinks = 40
+	todo := strings.Split(path, "/")
+	start, err := unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	stack := []int{start} // the directories from root to where we are
+	up := func(depth int) {
+		for len(stack) > depth {
+			_ = unix.Close(stack[len(stack)-1])
+			stack = stack[:len(stack)-1]
+		}
+	}
 	for links := 0; len(todo) > 0; {
 		name := todo[0]
 		todo = todo[1:]
-		at := stack[len(stack)-1]
 		switch name {
 		case "", ".":
 			continue
 		case "..":
-			if len(stack) > 1 {
-				_ = unix.Close(at)
-				stack = stack[:len(stack)-1]
-			}
+			up(max(1, len(stack)-1))
 			continue
 		}
-		fd, err := openOrMake(at, name, file && !anyName(todo))
+		fd, target, err := openStep(stack[len(stack)-1], name, !anyName(todo), missing)
 		if err != nil {
-			return err
+			up(0)
+			return -1, err
 		}
-		target, err := readLink(fd)
-		if err != nil { // no link
+		if fd >= 0 {
 			stack = append(stack, fd)
 			continue
 		}
-		_ = unix.Close(fd)
 		if links++; links > maxLinks {
-			return unix.ELOOP
+			up(0)
+			return -1, unix.ELOOP
 		}
 		if strings.HasPrefix(target, "/") {
-			for _, fd := range stack[1:] {
-				_ = unix.Close(fd)
-			}
-			stack = stack[:1]
+			up(1)
 		}
 		todo = append(strings.Split(target, "/"), todo...)
 	}
-	return nil
+	fd := stack[len(stack)-1]
+	stack = stack[:len(stack)-1]
+	up(0)
+	return fd, nil
 }
 
 func anyName(parts []string) bool {
@@ -121,25 +142,25 @@ func anyName(parts []string) bool {
 	return false
 }
 
-// openOrMake opens name in directory at, which is made when it is missing.
-func openOrMake(at int, name string, file bool) (int, error) {
+// openStep opens name in directory at. Of a link it returns the target, and no
+// descriptor.
+func openStep(at int, name string, last bool, missing func(at int, name string, last bool) error) (fd int, target string, err error) {
 	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Openat(at, name, flags, 0)
-	if !errors.Is(err, unix.ENOENT) {
-		return fd, err
-	}
-	if file {
-		fd, err = unix.Openat(at, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o755)
-		if err == nil {
-			_ = unix.Close(fd)
+	fd, err = unix.Openat(at, name, flags, 0)
+	if errors.Is(err, unix.ENOENT) && missing != nil {
+		if err := missing(at, name, last); err != nil && !errors.Is(err, unix.EEXIST) {
+			return -1, "", err
 		}
-	} else {
-		err = unix.Mkdirat(at, name, 0o755)
+		fd, err = unix.Openat(at, name, flags, 0)
 	}
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return -1, err
+	if err != nil {
+		return -1, "", err
 	}
-	return unix.Openat(at, name, flags, 0)
+	if target, err = readLink(fd); err != nil { // no link
+		return fd, "", nil
+	}
+	_ = unix.Close(fd)
+	return -1, target, nil
 }
 
 // readLink reads the link that fd is open on; an error says it is none.

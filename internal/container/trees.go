@@ -24,7 +24,10 @@ func (k *creation) prepareTrees() error {
 		var fd int
 		var err error
 		switch {
-		case has(m.Options, "tmpcopyup"):
+		case program.CopiesUp(m):
+			if !k.caller.MountAPI {
+				continue // see copyUpOld
+			}
 			fd, err = k.copyUp(m)
 		case has(m.Options, "idmap"), has(m.Options, "ridmap"), len(m.UIDMappings) > 0:
 			fd, err = k.idMapped(m)
@@ -81,23 +84,72 @@ func (k *creation) copyUp(m *specs.Mount) (int, error) {
 	return fd, nil
 }
 
+// copyTree copies what the rootfs has at dest into directory fd.
 func (k *creation) copyTree(dest string, fd int) error {
 	root, err := unix.Open(k.in.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(root)
-	src, err := unix.Openat2(root, strings.TrimPrefix(filepath.Clean("/"+dest), "/"), &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	src, err := openDirIn(root, dest)
 	if errors.Is(err, unix.ENOENT) {
-		return nil
+		return k.giveToRoot(fd)
 	}
 	if err != nil {
 		return err
 	}
 	defer unix.Close(src)
 	return copyDir(src, fd)
+}
+
+// openDirIn opens a directory of the tree below root for reading.
+func openDirIn(root int, path string) (int, error) {
+	fd, err := resolveIn(root, path, nil)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	return unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// giveToRoot gives a new file system to the container's root.
+func (k *creation) giveToRoot(fd int) error {
+	if k.spec.Linux == nil {
+		return nil
+	}
+	uid, gid := hostID(k.spec.Linux.UIDMappings), hostID(k.spec.Linux.GIDMappings)
+	if uid <= 0 && gid <= 0 {
+		return nil
+	}
+	return unix.Fchown(fd, uid, gid)
+}
+
+// copyUpOld fills the next tmpfs with tmpcopyup, which the child has mounted
+// and waits at: kernels without the mount API have no mounts that we could
+// hand over.
+func (k *creation) copyUpOld() error {
+	for k.copied < len(k.spec.Mounts) && !program.CopiesUp(&k.spec.Mounts[k.copied]) {
+		k.copied++
+	}
+	if k.copied == len(k.spec.Mounts) {
+		return errors.New("process asks to fill an unknown mount")
+	}
+	dest := k.spec.Mounts[k.copied].Destination
+	k.copied++
+	root, err := unix.Open("/proc/"+strconv.Itoa(k.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("mount %s: tmpcopyup: %w", dest, err)
+	}
+	defer unix.Close(root)
+	fd, err := openDirIn(root, dest)
+	if err != nil {
+		return fmt.Errorf("mount %s: tmpcopyup: %w", dest, err)
+	}
+	defer unix.Close(fd)
+	if err := k.copyTree(dest, fd); err != nil {
+		return fmt.Errorf("mount %s: tmpcopyup: %w", dest, err)
+	}
+	return nil
 }
 
 // copyDir copies the content, modes, owners and times of directory src into
@@ -107,7 +159,11 @@ func copyDir(src, dst int) error {
 	if err := unix.Fstat(src, &st); err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(mustDup(src)), "directory")
+	again, err := unix.Openat(src, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(again), "directory")
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
@@ -123,14 +179,6 @@ func copyDir(src, dst int) error {
 		return err
 	}
 	return unix.Chmod(own, st.Mode&0o7777)
-}
-
-func mustDup(fd int) int {
-	n, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1
-	}
-	return n
 }
 
 func copyEntry(src, dst int, name string) error {
