@@ -23,7 +23,7 @@ func modern() host.Facts {
 	return host.Facts{
 		Major: 6, Minor: 18, Clone3: true, ClearSighand: true, IntoCgroup: true, Pidfd: true, PidfdSetns: true,
 		MountAPI: true, Openat2: true, MountSetattr: true, CloseRange: true, CloneTree: true, TimeNS: true, CgroupNS: true,
-		UserNS: true, ExitInfo: true, LastCap: 40,
+		UserNS: true, ExitInfo: true, LastCap: 40, Caps: 1<<41 - 1,
 	}
 }
 

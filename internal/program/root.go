@@ -170,7 +170,7 @@ type howKey struct {
 // are resolved inside the new root and magic links of /proc are refused.
 // On kernels without openat2 the process's root is the new root already.
 func (c *compiler) open(what, path string, flags int, resolve uint64) *sysprog.Op {
-	again := c.Label("open " + path)
+	again := c.Label(sysprog.Again)
 	c.Here(again)
 	op := c.tryOpen(what, path, flags, resolve)
 	if c.facts.Openat2 {

@@ -63,6 +63,9 @@ const (
 	Set     = "set"     // set(v): the result is v
 )
 
+// Again is the name of a label that an op places before itself, to be repeated.
+const Again = "again"
+
 // Label is a place in a List.
 type Label struct {
 	name  string

@@ -18,6 +18,9 @@ func (l *List) Text() string {
 	var sb strings.Builder
 	for i, op := range l.Ops {
 		for _, name := range at[i] {
+			if name == Again {
+				continue // says itself where it is
+			}
 			sb.WriteString(name + ":\n")
 		}
 		if op.Mark != "" {
@@ -44,7 +47,11 @@ func (op *Op) text() string {
 		if i > 0 {
 			sb.WriteString(", ")
 		}
-		sb.WriteString(op.Args[i].text(formatOf(op.Call, i)))
+		if s, ok := structText(op.Call, i, op.Args[i].buf); ok {
+			sb.WriteString(s)
+		} else {
+			sb.WriteString(op.Args[i].text(formatOf(op.Call, i)))
+		}
 	}
 	sb.WriteString(")")
 	return sb.String()
