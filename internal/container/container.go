@@ -75,7 +75,6 @@ type record struct {
 type late struct {
 	First int      `json:"first"` // index of the first one
 	Ops   []string `json:"ops"`
-	Base  uint64   `json:"base"` // where the program lay
 }
 
 // State is the answer of `state`, and more for tables.

@@ -2,6 +2,7 @@ package container
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -213,11 +214,38 @@ func (k *creation) store(files []program.File) error {
 	if err != nil {
 		return err
 	}
-	p, err := program.CompileReplay(&k.in, &program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Contents: contents, Files: files, PidFile: o.PidFile})
+	r := program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Contents: contents, Files: files, PidFile: o.PidFile}
+	p, err := program.CompileReplay(&k.in, &r)
+	if err != nil {
+		return err
+	}
+	if k.in.Wait { // its calls have other numbers
+		if r.Files, err = k.renumbered(files, p.Late); err == nil {
+			p, err = program.CompileReplay(&k.in, &r)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	return keep(p.List, k.c.replay)
+}
+
+// renumbered are the files of the state directory for a program whose first
+// late call is the given one.
+func (k *creation) renumbered(files []program.File, first int) ([]program.File, error) {
+	rec := k.c.rec
+	rec.Late = &late{First: first, Ops: rec.Late.Ops}
+	b, err := json.Marshal(&rec)
+	if err != nil {
+		return nil, err
+	}
+	files = append([]program.File(nil), files...)
+	for i := range files {
+		if files[i].Name == recordFile {
+			files[i].Data = b
+		}
+	}
+	return files, nil
 }
 
 // control gathers what the stored start and delete of c depend on; nil when

@@ -30,6 +30,9 @@ func (c *Container) start() error {
 	defer unlock()
 	status, p := c.status()
 	if status != specs.StateCreated {
+		if b, err := os.ReadFile(filepath.Join(c.dir, program.FailureFile)); err == nil && len(b) == 2*sysprog.WordSize {
+			return c.failure(b) // a stored start has just left it
+		}
 		return fmt.Errorf("cannot start a container in the %s state", status)
 	}
 	result, err := unix.Open(filepath.Join(c.dir, program.StartFifo), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -85,18 +88,23 @@ func (c *Container) startResult(fd int) error {
 		if n < len(b) {
 			return nil
 		}
-		op, errno := sysprog.ReadFailure(b[:])
-		what := "start the process"
-		if l := c.rec.Late; l != nil {
-			if i := op - l.First; i >= 0 && i < len(l.Ops) {
-				what = l.Ops[i]
-			}
-		}
-		if errno == 0 {
-			return errors.New(what)
-		}
-		return fmt.Errorf("%s: %w", what, errno)
+		return c.failure(b[:])
 	}
+}
+
+// failure puts into words what a process that failed after start has written.
+func (c *Container) failure(b []byte) error {
+	op, errno := sysprog.ReadFailure(b)
+	what := "start the process"
+	if l := c.rec.Late; l != nil {
+		if i := op - l.First; i >= 0 && i < len(l.Ops) && l.Ops[i] != "" {
+			what = l.Ops[i]
+		}
+	}
+	if errno == 0 {
+		return errors.New(what)
+	}
+	return fmt.Errorf("%s: %w", what, errno)
 }
 
 // lock makes calls that change the container wait for each other.
