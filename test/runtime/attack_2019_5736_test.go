@@ -16,7 +16,7 @@ import (
 // interpreter line; a process inside takes hold of that file and writes to it when it no longer runs.
 func TestAttackOverwriteOfTheRuntime(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t, "overwrite-exe", "2").caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
+	b := newBundle(t, "overwrite-exe", "60").caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
 	p := programsUnderTest(t)
 	real, err := filepath.EvalSymlinks(p.runtime)
 	must(t, err)
@@ -36,7 +36,7 @@ func TestAttackOverwriteOfTheRuntime(t *testing.T) {
 			t.Fatalf("exec of %v: the runtime was overwritten: %s", attempts[n%3], contents(b.out))
 		}
 	}
-	b.stopped()
+	b.endAttack()
 	if said := contents(b.out); strings.Contains(said, "wrote ") {
 		t.Errorf("a program of the host could be written to: %s", said)
 	}
@@ -45,7 +45,7 @@ func TestAttackOverwriteOfTheRuntime(t *testing.T) {
 // With a shared process namespace the process that waits for start is the runtime, for as long as it waits.
 func TestAttackOverwriteThroughASharedProcessNamespace(t *testing.T) {
 	t.Parallel()
-	attacker := newBundle(t, "overwrite-exe", "2").caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
+	attacker := newBundle(t, "overwrite-exe", attackTime).caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
 	attacker.up()
 	victim := newBundle(t, "exit", "0").namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", attacker.pid()))
 	p := programsUnderTest(t)
@@ -57,7 +57,7 @@ func TestAttackOverwriteThroughASharedProcessNamespace(t *testing.T) {
 	victim.create()
 	time.Sleep(200 * time.Millisecond)
 	victim.start()
-	attacker.stopped()
+	attacker.endAttack()
 	if fileSum(t, victim.runtime) != before {
 		must(t, os.Remove(victim.runtime))
 		reallyCopy(t, real, victim.runtime, 0o755) // for cleanup

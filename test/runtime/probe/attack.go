@@ -23,6 +23,12 @@ func others() []string {
 	return pids
 }
 
+// over is true when the time is, or when somebody has put a file in the way.
+func over(end time.Time) bool {
+	var st unix.Stat_t
+	return time.Now().After(end) || unix.Stat("/tmp/stop", &st) == nil
+}
+
 // overwriteExe SECONDS waits for a foreign program to appear in /proc, takes hold of its executable
 // and writes to that file as soon as it no longer runs (CVE-2019-5736).
 func overwriteExe(a []string) (string, error) {
@@ -34,7 +40,7 @@ func overwriteExe(a []string) (string, error) {
 	held := map[string]int{}
 	var said []string
 	fmt.Println("ready")
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for end := time.Now().Add(d); !over(end); {
 		for _, pid := range others() {
 			target, err := os.Readlink("/proc/" + pid + "/exe")
 			if err != nil || target == own || held[target] != 0 {
@@ -97,7 +103,7 @@ func attachAll(a []string) (string, error) {
 	own, _ := os.Readlink("/proc/self/exe")
 	seen := map[string]bool{}
 	fmt.Println("ready")
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	for end := time.Now().Add(d); !over(end); {
 		for _, pid := range others() {
 			for _, got := range attach(pid, own) {
 				seen[got] = true
