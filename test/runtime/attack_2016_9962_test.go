@@ -36,9 +36,17 @@ func TestAttackPtraceOfProcessAboutToExec(t *testing.T) {
 	}
 }
 
-// attackTime is how long, in seconds, an attacker goes on while its victim starts. It is long because in an
-// emulated machine a start takes seconds.
-const attackTime = "20"
+// attackTime is for how many seconds an attacker goes on at most. In an emulated machine the start of its
+// victim takes some of them.
+const attackTime = "60"
+
+// endAttack lets an attacker go on for a while after its victim has started, and ends it.
+func (b *bundle) endAttack() {
+	b.t.Helper()
+	time.Sleep(1500 * time.Millisecond)
+	b.cli("kill", b.id, "KILL")
+	b.stopped()
+}
 
 // Containers that share a process namespace see each other's first process while it waits for start.
 func TestAttackPtraceOfContainerThatWaitsForStart(t *testing.T) {
