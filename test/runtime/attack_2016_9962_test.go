@@ -36,22 +36,10 @@ func TestAttackPtraceOfProcessAboutToExec(t *testing.T) {
 	}
 }
 
-// attackTime is for how many seconds an attacker goes on at most. In an emulated machine the start of its
-// victim takes some of them.
-const attackTime = "60"
-
-// endAttack lets an attacker go on for a while after its victim has started, and ends it.
-func (b *bundle) endAttack() {
-	b.t.Helper()
-	time.Sleep(1500 * time.Millisecond)
-	b.cli("kill", b.id, "KILL")
-	b.stopped()
-}
-
 // Containers that share a process namespace see each other's first process while it waits for start.
 func TestAttackPtraceOfContainerThatWaitsForStart(t *testing.T) {
 	t.Parallel()
-	attacker := newBundle(t, "attach-all", attackTime).up()
+	attacker := newBundle(t, "attach-all", "60").up()
 	victim := newBundle(t, "sleep", "60").namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", attacker.pid()))
 	victim.create()
 	time.Sleep(300 * time.Millisecond)

@@ -45,7 +45,7 @@ func TestAttackOverwriteOfTheRuntime(t *testing.T) {
 // With a shared process namespace the process that waits for start is the runtime, for as long as it waits.
 func TestAttackOverwriteThroughASharedProcessNamespace(t *testing.T) {
 	t.Parallel()
-	attacker := newBundle(t, "overwrite-exe", attackTime).caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
+	attacker := newBundle(t, "overwrite-exe", "60").caps("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE")
 	attacker.up()
 	victim := newBundle(t, "exit", "0").namespace(specs.PIDNamespace, fmt.Sprintf("/proc/%d/ns/pid", attacker.pid()))
 	p := programsUnderTest(t)
