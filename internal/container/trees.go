@@ -378,8 +378,13 @@ func (k *creation) findSourceFlags() {
 			st int64
 			ms uintptr
 		}{
-			{unix.ST_RDONLY, unix.MS_RDONLY}, {unix.ST_NOSUID, unix.MS_NOSUID}, {unix.ST_NODEV, unix.MS_NODEV}, {unix.ST_NOEXEC, unix.MS_NOEXEC},
-			{unix.ST_NOATIME, unix.MS_NOATIME}, {unix.ST_NODIRATIME, unix.MS_NODIRATIME}, {unix.ST_RELATIME, unix.MS_RELATIME},
+			{unix.ST_RDONLY, unix.MS_RDONLY},
+			{unix.ST_NOSUID, unix.MS_NOSUID},
+			{unix.ST_NODEV, unix.MS_NODEV},
+			{unix.ST_NOEXEC, unix.MS_NOEXEC},
+			{unix.ST_NOATIME, unix.MS_NOATIME},
+			{unix.ST_NODIRATIME, unix.MS_NODIRATIME},
+			{unix.ST_RELATIME, unix.MS_RELATIME},
 		} {
 			if int64(st.Flags)&f.st != 0 {
 				k.in.SourceFlags[i] |= f.ms
