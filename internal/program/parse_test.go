@@ -17,29 +17,34 @@ func TestParseMountSortsOptions(t *testing.T) {
 		want mount
 	}{
 		{
-			"bind without a type", specs.Mount{Destination: "data", Source: "vol", Options: []string{"rbind", "ro", "rnosuid", "rprivate"}},
+			"bind without a type",
+			specs.Mount{Destination: "data", Source: "vol", Options: []string{"rbind", "ro", "rnosuid", "rprivate"}},
 			mount{
 				dest: "/data", kind: "bind", source: "/bundle/vol", recursive: true, set: unix.MOUNT_ATTR_RDONLY, rset: unix.MOUNT_ATTR_NOSUID,
 				propagation: []uintptr{unix.MS_PRIVATE | unix.MS_REC},
 			},
 		},
 		{
-			"the last option wins", specs.Mount{Destination: "/a", Type: "bind", Source: "/b", Options: []string{"ro", "rw", "suid", "nosuid", "noatime", "relatime"}},
+			"the last option wins",
+			specs.Mount{Destination: "/a", Type: "bind", Source: "/b", Options: []string{"ro", "rw", "suid", "nosuid", "noatime", "relatime"}},
 			mount{dest: "/a", kind: "bind", source: "/b", set: unix.MOUNT_ATTR_NOSUID, clear: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR__ATIME},
 		},
 		{
-			"a file system's own options", specs.Mount{Destination: "//dev/./shm/", Type: "tmpfs", Source: "shm", Options: []string{"noexec", "sync", "mode=1777", "size=64k", "defaults"}},
+			"a file system's own options",
+			specs.Mount{Destination: "//dev/./shm/", Type: "tmpfs", Source: "shm", Options: []string{"noexec", "sync", "mode=1777", "size=64k", "defaults"}},
 			mount{
 				dest: "/dev/shm", kind: "tmpfs", source: "shm", set: unix.MOUNT_ATTR_NOEXEC, super: []string{"sync"},
 				msFlags: unix.MS_SYNCHRONOUS, data: []string{"mode=1777", "size=64k"},
 			},
 		},
 		{
-			"an id map", specs.Mount{Destination: "/a", Type: "bind", Source: "/b", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}},
+			"an id map",
+			specs.Mount{Destination: "/a", Type: "bind", Source: "/b", UIDMappings: []specs.LinuxIDMapping{{Size: 1}}},
 			mount{dest: "/a", kind: "bind", source: "/b", idmap: true},
 		},
 		{
-			"a change of what is there", specs.Mount{Destination: "/a/../../b", Options: []string{"remount", "nodev"}},
+			"a change of what is there",
+			specs.Mount{Destination: "/a/../../b", Options: []string{"remount", "nodev"}},
 			mount{dest: "/b", remount: true, set: unix.MOUNT_ATTR_NODEV},
 		},
 	} {
