@@ -14,8 +14,11 @@ type field struct {
 	format
 }
 
-var resolveFlags = []flag{{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"}, {unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"},
-	{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"}}
+var resolveFlags = []flag{
+	{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"},
+	{unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"},
+	{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"},
+}
 
 // fieldsOf gives the structures whose bytes say nothing to people, and differ
 // from CPU to CPU.
