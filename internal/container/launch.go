@@ -205,20 +205,11 @@ func (k *creation) launch() error {
 		k.o.Before()
 	}
 	err = mem.Run()
-	if k.pid = int(mem.Word(k.prog.Pid)); k.pid > 0 {
-		k.undo = append(k.undo, func() { kill(k.pid) })
+	if taken := k.take(mem); err == nil {
+		err = taken
 	}
 	if err != nil {
 		return err
-	}
-	if k.in.Facts.Pidfd {
-		k.pidfd = int(uint32(mem.Word(k.prog.Pidfd)))
-		if k.byFirstChild() {
-			// The clone put it into the first child's table of descriptors, not into ours.
-			if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
-				return fmt.Errorf("open pidfd: %w", err)
-			}
-		}
 	}
 	if !k.in.Fork {
 		return nil
@@ -228,6 +219,31 @@ func (k *creation) launch() error {
 		return err
 	}
 	return k.takeConsole()
+}
+
+// take takes charge of the process that the program has made, if it has.
+func (k *creation) take(mem *sysprog.Memory) (err error) {
+	if k.pid = int(mem.Word(k.prog.Pid)); k.pid <= 0 {
+		return nil
+	}
+	k.undo = append(k.undo, func() {
+		kill(k.pid)
+		if k.pidfd >= 0 {
+			_ = unix.Close(k.pidfd)
+		}
+		k.pidfd = -1
+	})
+	switch {
+	case !k.in.Facts.Pidfd:
+	case k.byFirstChild():
+		// The clone had put it into the first child's table of descriptors, not into ours.
+		if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
+			return fmt.Errorf("open pidfd: %w", err)
+		}
+	default:
+		k.pidfd = int(int32(mem.Word(k.prog.Pidfd)))
+	}
+	return nil
 }
 
 // byFirstChild tells whether the process was made by a child of ours that had

@@ -96,6 +96,7 @@ func (c *compiler) execParent(in *ExecInput) error {
 		giveUp = c.execReplayBegin()
 		failed = giveUp
 	}
+	c.inParent = c.replay == nil
 	cgroupFD := c.execCgroup(in)
 	if c.replay == nil {
 		c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
@@ -119,10 +120,8 @@ func (c *compiler) execParent(in *ExecInput) error {
 		c.returnToGo()
 		return c.execChild(in, second)
 	}
-	c.Fail = nil
 	c.Here(failed)
-	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
-	c.Do("", sysprog.Done)
+	c.endParent(old)
 	return c.execChild(in, second)
 }
 
@@ -170,7 +169,7 @@ func (c *compiler) execCgroup(in *ExecInput) *sysprog.Slot {
 	if in.Join.Dir == "" || !c.facts.IntoCgroup {
 		return nil
 	}
-	fd := c.Slot("cgroup")
+	fd := c.openSlot("cgroup")
 	c.cgroupOp = c.openPath("open cgroup "+in.Join.Dir, in.Join.Dir, unix.O_RDONLY|unix.O_DIRECTORY).To(fd)
 	return fd
 }

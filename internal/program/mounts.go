@@ -160,7 +160,7 @@ func (c *compiler) openTree(m *mount) {
 	if m.noFollow {
 		flags |= unix.AT_SYMLINK_NOFOLLOW
 	}
-	fd := c.Slot("tree " + m.dest)
+	fd := c.openSlot("tree " + m.dest)
 	c.Do("open mount source "+m.source, "open_tree", sysprog.Int(unix.AT_FDCWD), sysprog.Str(m.source), sysprog.Int(flags)).To(fd)
 	m.tree = sysprog.Val(fd)
 }

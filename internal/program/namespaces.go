@@ -19,7 +19,7 @@ func (c *compiler) openNamespaces() {
 		if ns == nil || ns.Path == "" {
 			continue
 		}
-		fd := c.Slot(string(n.kind) + " namespace")
+		fd := c.openSlot(string(n.kind) + " namespace")
 		c.Do("open "+string(n.kind)+" namespace", "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(ns.Path),
 			sysprog.Int(unix.O_RDONLY|unix.O_CLOEXEC)).To(fd)
 		c.nsFDs[n.kind] = fd

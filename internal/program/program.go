@@ -202,15 +202,18 @@ type compiler struct {
 	nullFD      int // fixed descriptor of /dev/null
 	nsFDs       map[specs.LinuxNamespaceType]*sysprog.Slot
 	mounts      []*mount
-	replay      *Replay        // not nil: the program is to be stored
-	execReplay  *ReplayExec    // the same for an exec
-	execRoot    *sysprog.Slot  // the container's root, for an exec
-	initFD      *sysprog.Slot  // pidfd of the container's first process
-	oldMask     *sysprog.Buf   // signals that the caller of a stored program had blocked
-	readyFD     sysprog.Arg    // in a stored create, where the child says that it waits
-	cgroupOp    *sysprog.Op    // stores the cgroup's descriptor in clone_args
-	afterFirst  *sysprog.Label // see joinFirst
-	fixed       int            // next of the fixed descriptor numbers for kernels without the mount API
+	replay      *Replay         // not nil: the program is to be stored
+	execReplay  *ReplayExec     // the same for an exec
+	execRoot    *sysprog.Slot   // the container's root, for an exec
+	initFD      *sysprog.Slot   // pidfd of the container's first process
+	oldMask     *sysprog.Buf    // signals that the caller of a stored program had blocked
+	readyFD     sysprog.Arg     // in a stored create, where the child says that it waits
+	cgroupOp    *sysprog.Op     // stores the cgroup's descriptor in clone_args
+	afterFirst  *sysprog.Label  // see joinFirst
+	inParent    bool            // what the calling thread does is being compiled
+	parents     []*sysprog.Slot // see openSlot
+	file        *sysprog.Slot   // see fileSlot
+	fixed       int             // next of the fixed descriptor numbers for kernels without the mount API
 }
 
 // Compile turns in into a program, or says what in the spec cannot be done.

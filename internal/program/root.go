@@ -77,7 +77,7 @@ func (c *compiler) prepareRoot() {
 }
 
 func (c *compiler) openRoot() {
-	c.root = c.Slot("root")
+	c.root = c.openSlot("root")
 	c.Do("open rootfs "+c.in.Rootfs, "open_tree", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.Rootfs),
 		sysprog.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).To(c.root)
 }

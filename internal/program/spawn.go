@@ -46,6 +46,7 @@ func (c *compiler) parent() {
 	// First of all: loading a device filter ends with EAGAIN when a signal waits.
 	c.Do("block signals", "rt_sigprocmask", sysprog.Int(unix.SIG_BLOCK), sysprog.Ptr(all, 0), sysprog.Ptr(old, 0), sysprog.Int(8))
 	c.Fail = restore
+	c.inParent = true
 	var cgroupFD *sysprog.Slot
 	if p := c.in.Cgroup; p != nil && p.Unit == nil {
 		c.steps(p.Steps)
@@ -77,14 +78,56 @@ func (c *compiler) parent() {
 		c.Here(c.afterFirst)
 		c.waitFor(first)
 	}
-	c.Fail = nil
-	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
-	c.Do("", sysprog.Done)
 	c.Here(restore)
-	c.Do("", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
-	c.Do("", sysprog.Done)
+	c.endParent(old)
 	c.Here(child)
 	c.Fail = c.died
+}
+
+// openSlot makes the slot for a descriptor. The parent's are closed when it is
+// done, whether it failed on the way or not: it may be a program that stays.
+func (c *compiler) openSlot(name string) *sysprog.Slot {
+	if !c.inParent {
+		return c.Slot(name)
+	}
+	return c.closeLater(c.SlotIn(name, c.Buf(make([]byte, sysprog.WordSize)), 0))
+}
+
+// closeLater has the parent close what it stores in s. Until then s is -1.
+func (c *compiler) closeLater(s *sysprog.Slot) *sysprog.Slot {
+	s.Preset(^uintptr(0))
+	c.parents = append(c.parents, s)
+	return s
+}
+
+// close emits the closing of a descriptor from openSlot.
+func (c *compiler) close(fd *sysprog.Slot) {
+	c.Do("", "close", sysprog.Val(fd))
+	if c.inParent {
+		c.Do("", sysprog.Set, sysprog.Int(-1)).To(fd)
+	}
+}
+
+// fileSlot is the slot for a file that is closed at once: in the parent, one for all.
+func (c *compiler) fileSlot() *sysprog.Slot {
+	if !c.inParent {
+		return c.Slot("fd")
+	}
+	if c.file == nil {
+		c.file = c.openSlot("fd")
+	}
+	return c.file
+}
+
+// endParent emits what the parent does last.
+func (c *compiler) endParent(old *sysprog.Buf) {
+	c.inParent = false
+	c.Fail = nil
+	for _, fd := range c.parents {
+		c.Do("", "close", sysprog.Val(fd)).OK(sysprog.AnyErrno)
+	}
+	c.Do("restore signals", "rt_sigprocmask", sysprog.Int(unix.SIG_SETMASK), sysprog.Ptr(old, 0), sysprog.Int(0), sysprog.Int(8))
+	c.Do("", sysprog.Done)
 }
 
 // joinFirst emits a first child that joins the pid and user namespaces and
@@ -99,6 +142,7 @@ func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *sysprog.Slot {
 	c.afterFirst = c.Label("after first child")
 	c.clone("start a process", 0, cgroupFD, in).To(pid).Next(c.afterFirst)
 	c.Here(in)
+	c.inParent = false
 	c.Fail = c.died
 	if c.in.joins(specs.UserNamespace) { // what takes the host's root
 		c.limits()
@@ -144,7 +188,11 @@ func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, chi
 	b := c.Buf(args)
 	b.SetPtr(argPidfd*8, sysprog.At(c.Pidfd))
 	if cgroupFD != nil && c.facts.IntoCgroup {
-		c.cgroupOp.To(c.SlotIn("cgroup fd", b, argCgroup*8))
+		into := c.SlotIn("cgroup fd", b, argCgroup*8)
+		if c.inParent {
+			c.closeLater(into)
+		}
+		c.cgroupOp.To(into)
 	}
 	return c.Do(what, "clone3", sysprog.Ptr(b, 0), sysprog.Int(cloneArgsSize)).IfZero(child)
 }
@@ -187,7 +235,7 @@ func (c *compiler) writeSetting(s cgroup.Step) {
 		return
 	}
 	other, done := c.Label("other "+s.Path), c.Label("set "+s.Path)
-	fd := c.Slot("fd")
+	fd := c.fileSlot()
 	what := "set " + s.Path + " to " + s.Value
 	open := c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(s.Path), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd).On(unix.ENOENT, other)
 	write := c.Do(what, "write", sysprog.Val(fd), sysprog.Str(s.Value), sysprog.Int(len(s.Value)))
@@ -195,7 +243,8 @@ func (c *compiler) writeSetting(s cgroup.Step) {
 		open.On(sysprog.AnyErrno, done)
 		write.OK(sysprog.AnyErrno)
 	}
-	c.Do("", "close", sysprog.Val(fd)).Next(done)
+	c.close(fd)
+	c.Jump(done)
 	c.Here(other)
 	c.writeSetting(*s.Else)
 	c.Here(done)
@@ -203,7 +252,7 @@ func (c *compiler) writeSetting(s cgroup.Step) {
 
 // writeFile emits open, write, close of a file that exists.
 func (c *compiler) writeFile(what, path, value string, optional bool) {
-	fd := c.Slot("fd")
+	fd := c.fileSlot()
 	done := c.Label("written " + path)
 	open := c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_WRONLY|unix.O_CLOEXEC)).To(fd)
 	write := c.Do(what, "write", sysprog.Val(fd), sysprog.Str(value), sysprog.Int(len(value)))
@@ -211,7 +260,7 @@ func (c *compiler) writeFile(what, path, value string, optional bool) {
 		open.On(sysprog.AnyErrno, done)
 		write.OK(sysprog.AnyErrno)
 	}
-	c.Do("", "close", sysprog.Val(fd))
+	c.close(fd)
 	c.Here(done)
 }
 
@@ -221,7 +270,7 @@ func (c *compiler) cgroupDir(p *cgroup.Plan) *sysprog.Slot {
 	if p.Dir == "" {
 		return nil
 	}
-	fd := c.Slot("cgroup")
+	fd := c.openSlot("cgroup")
 	open := func() *sysprog.Op {
 		return c.Do("open cgroup "+p.Dir, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(p.Dir),
 			sysprog.Int(unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC))
@@ -246,7 +295,7 @@ func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
 	load.SetPtr(8, sysprog.Ptr(c.Buf(p.Devices), 0))
 	load.SetPtr(16, sysprog.Str("GPL"))
 	copy(load.Data[48:], cgroup.BPFProgramName) // an update finds it by this name
-	prog := c.Slot("device program")
+	prog := c.openSlot("device program")
 	c.Do("load the device filter", "bpf", sysprog.Int(bpfProgLoad), sysprog.Ptr(load, 0), sysprog.Int(attrSize)).To(prog)
 
 	// struct: target_fd, attach_bpf_fd, attach_type, attach_flags (u32 each).
@@ -262,7 +311,7 @@ func (c *compiler) deviceProgram(p *cgroup.Plan, dir *sysprog.Slot) {
 		c.Do("", sysprog.Set, sysprog.Int(allowMulti)).To(c.SlotIn("", attach, 12))
 	}
 	c.Do("attach the device filter to "+p.Dir, "bpf", sysprog.Int(bpfProgAttach), sysprog.Ptr(attach, 0), sysprog.Int(attrSize))
-	c.Do("", "close", sysprog.Val(prog))
+	c.close(prog)
 }
 
 const lastSignal = 64

@@ -204,6 +204,9 @@ func (l *List) SlotIn(name string, b *Buf, off int) *Slot {
 	return &Slot{name: name, buf: b, off: off}
 }
 
+// Preset makes s hold v until a call stores its result in it.
+func (s *Slot) Preset(v uintptr) { s.buf.SetWord(s.off, v) }
+
 // Buf adds memory with the given first content.
 func (l *List) Buf(data []byte) *Buf {
 	b := &Buf{Data: data}
