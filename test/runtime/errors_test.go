@@ -206,12 +206,11 @@ func TestBadBundlesAreRefused(t *testing.T) {
 	}
 }
 
-// Each of these contradicts the specification or asks for what no kernel has.
-func TestBadConfigurationsAreRefusedAndLeaveNothing(t *testing.T) {
-	t.Parallel()
+// badConfigurations contradict the specification or ask for what no kernel has.
+func badConfigurations() map[string]func(s *specs.Spec) {
 	two := []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.PIDNamespace}}
 	limit := specs.POSIXRlimit{Type: "RLIMIT_CORE", Soft: 1, Hard: 1}
-	cases := map[string]func(s *specs.Spec){
+	return map[string]func(s *specs.Spec){
 		"duplicate namespace": func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, two...) },
 		"unknown namespace":   func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "nonsense" },
 		"namespace path":      func(s *specs.Spec) { s.Linux.Namespaces[1].Path = "/nowhere" },
@@ -247,6 +246,10 @@ func TestBadConfigurationsAreRefusedAndLeaveNothing(t *testing.T) {
 			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true", Timeout: ptr(-1)}}}
 		},
 	}
+}
+
+func TestBadConfigurationsAreRefusedAndLeaveNothing(t *testing.T) {
+	t.Parallel()
 	lacks := map[string][]string{
 		"version of the future": {"runc", "crun"}, "no version": {"runc", "crun"}, "hook timeout": {"runc", "crun"}, "hook path": {"runc", "crun"},
 		"masked relative": {"runc", "crun"}, "offset without time": {"runc", "crun"}, "scheduler policy": {"runc", "crun"},
@@ -255,7 +258,7 @@ func TestBadConfigurationsAreRefusedAndLeaveNothing(t *testing.T) {
 		"device type": {"crun"}, "unknown namespace": {"crun"}, "no root": {"runc", "crun"}, "no arguments": {"crun"}, "root propagation": {"crun"}, "sysctl without ns": {"crun"}, "hostname without uts": {"crun"},
 		"duplicate namespace": {"crun"},
 	}
-	for name, edit := range cases {
+	for name, edit := range badConfigurations() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			peerLacks(t, "accepts it", lacks[name]...)
