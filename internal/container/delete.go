@@ -28,7 +28,9 @@ func (c *Container) delete(force bool) error {
 		return err
 	}
 	defer unlock()
-	if err := c.load(); err != nil && !errors.Is(err, unix.ENOENT) { // anew: whoever made it may have had the lock
+	err = c.load() // anew: whoever made it may have had the lock
+	unmade := errors.Is(err, unix.ENOENT)
+	if err != nil && !unmade {
 		return err
 	}
 	status, p := c.status()
@@ -41,7 +43,7 @@ func (c *Container) delete(force bool) error {
 		}
 	}
 	spec, specErr := c.Spec()
-	if errors.Is(specErr, os.ErrNotExist) { // its maker was killed before it had done anything
+	if unmade { // its maker was killed before it had done anything
 		spec, specErr = &specs.Spec{}, nil
 	}
 	if err := c.remove(); err != nil {

@@ -327,16 +327,14 @@ func (c *compiler) childBegin() {
 	}
 	dfl := c.Buf(make([]byte, 32))
 	if c.facts.ClearSighand {
+		// What the caller ignores stays ignored through the clone. Go handles all
+		// signals, and so resets them, but for the first two.
+		last := unix.SIGINT
 		if c.replay != nil {
-			// What the caller ignores stays ignored through the clone. Go handles
-			// all signals, and so resets them; but create leaves the first two.
-			first := unix.SIGHUP
-			if c.in.Wait {
-				first = unix.SIGQUIT
-			}
-			for sig := first; sig <= lastSignal; sig++ {
-				c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
-			}
+			last = lastSignal
+		}
+		for sig := unix.SIGHUP; sig <= last; sig++ {
+			c.Do("", "rt_sigaction", sysprog.Int(sig), sysprog.Ptr(dfl, 0), sysprog.Int(0), sysprog.Int(8)).OK(sysprog.AnyErrno)
 		}
 		return
 	}
