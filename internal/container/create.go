@@ -67,6 +67,7 @@ type creation struct {
 	pidfd     int
 	consoleFD int // our end of a foreground terminal's socket; 0: none
 	pipes     pipes
+	nets      pipes // network namespaces, which undo may need
 	undo      []func()
 	caller    host.Facts
 	unlock    func()
@@ -113,11 +114,12 @@ func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) 
 			o.Warn(format, args...)
 		}
 	}
-	defer k.pipes.closeAll()
 	err := k.make(s.Root, id, wait)
+	k.pipes.closeAll() // taking back may need descriptors where few are allowed
 	if err != nil {
 		k.abort()
 	}
+	k.nets.closeAll()
 	if k.unlock != nil {
 		k.unlock()
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/program"
 )
 
 // Delete removes a stopped container: what is left of its processes, its
@@ -104,5 +106,15 @@ func (c *Container) removeDir() error {
 	if err := os.Remove(filepath.Join(c.dir, recordFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.RemoveAll(c.dir)
+	// By name, and not by reading the directory: that takes descriptors, which
+	// a failed start may have run out of.
+	for _, name := range []string{configFile, program.ProcessFile, program.ExecFifo, program.StartFifo, program.FailureFile, pidfdFile, c.rec.Plain} {
+		if name != "" {
+			_ = os.Remove(filepath.Join(c.dir, name))
+		}
+	}
+	if err := os.Remove(c.dir); err == nil || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return os.RemoveAll(c.dir) // with all that it may hold beside that
 }

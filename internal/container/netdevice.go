@@ -22,12 +22,12 @@ func (k *creation) moveNetDevices() error {
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
-	k.pipes.add(host)
+	k.nets.add(host)
 	inside, err := unix.Open("/proc/"+strconv.Itoa(k.pid)+"/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
-	k.pipes.add(inside)
+	k.nets.add(inside)
 	names := make([]string, 0, len(k.spec.Linux.NetDevices))
 	for name := range k.spec.Linux.NetDevices {
 		names = append(names, name)
