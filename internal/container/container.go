@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -45,12 +46,15 @@ type Store struct {
 }
 
 // Container is a container that was there when it was loaded. Its state is
-// read anew at every call.
+// read anew at every call. Its methods may be called at the same time.
 type Container struct {
 	dir    string
 	rec    record
 	replay []string // see Store.Replay
 	warn   func(format string, args ...any)
+
+	mu   sync.Mutex
+	warm *warm // nil before the first exec
 }
 
 // record is state.json: what is known before the process exists and never

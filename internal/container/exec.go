@@ -56,25 +56,121 @@ var flagOf = [...]struct {
 	{"mnt", unix.CLONE_NEWNS},
 }
 
-func (c *Container) exec(o ExecOptions) (*Process, error) {
-	status, init := c.status()
-	switch {
-	case status == specs.StateStopped || status == specs.StateCreating:
+// warm is what an exec needs of the container and of us that does not change,
+// for a program that stays and makes many.
+type warm struct {
+	init   process
+	facts  host.Facts
+	linux  *specs.Linux // of the spec, as far as an exec needs it
+	filter *seccomp.Filter
+	traces bool    // processes in the container could trace others
+	joins  uintptr // clone flags of its namespaces that are not ours
+}
+
+// warmUp gathers it once.
+func (c *Container) warmUp() (*warm, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.warm != nil {
+		return c.warm, nil
+	}
+	init, err := c.process()
+	if err != nil {
 		return nil, ErrNotRunning
-	case status == StatePaused && !o.IgnorePaused:
-		return nil, ErrPaused
 	}
 	spec, err := c.Spec()
 	if err != nil {
 		return nil, err
 	}
-	k := creation{c: c, spec: &specs.Spec{Process: o.Process}, caller: host.Probe(), pidfd: -1}
+	w := &warm{init: init, facts: host.Probe()}
+	if l := spec.Linux; l != nil {
+		w.linux = &specs.Linux{UIDMappings: l.UIDMappings, GIDMappings: l.GIDMappings, Personality: l.Personality, MemoryPolicy: l.MemoryPolicy}
+		if l.Seccomp != nil {
+			if w.filter, err = seccomp.Compile(l.Seccomp, goarch); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if p := spec.Process; p != nil && p.Capabilities != nil {
+		w.traces = has(p.Capabilities.Bounding, "CAP_SYS_PTRACE")
+	}
+	if w.joins, err = namespacesOf(init); err != nil {
+		return nil, err
+	}
+	c.warm = w
+	return w, nil
+}
+
+// namespacesOf finds the namespaces of a process that are not ours.
+func namespacesOf(p process) (flags uintptr, err error) {
+	for _, n := range flagOf {
+		theirs, err := os.Readlink("/proc/" + strconv.Itoa(p.pid) + "/ns/" + n.name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look at namespaces: %w", err)
+		}
+		if ours, err := os.Readlink("/proc/self/ns/" + n.name); err != nil || ours != theirs {
+			flags |= n.flag
+		}
+	}
+	if !p.alive() { // it was another process's number
+		return 0, ErrNotRunning
+	}
+	return flags, nil
+}
+
+// pidfd opens a pidfd of the container's first process, while that runs; -1 on
+// Linux < 5.3.
+func (c *Container) pidfd(p process, pipes *pipes) (int, error) {
+	if fd, err := unix.Open(filepath.Join(c.dir, pidfdFile), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		pipes.add(fd)
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(poll, 0); err == nil && n == 0 {
+			return fd, nil
+		}
+		// It has ended; or this mount namespace is not the one in which a pidfd
+		// is mounted there, and the file is just a file.
+	}
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return -1, ErrNotRunning
+	case errors.Is(err, unix.ENOSYS):
+		fd = -1
+	case err != nil:
+		return -1, fmt.Errorf("open pidfd: %w", err)
+	default:
+		pipes.add(fd)
+	}
+	if !p.alive() { // the number could by now be another process's
+		return -1, ErrNotRunning
+	}
+	return fd, nil
+}
+
+func (c *Container) exec(o ExecOptions) (*Process, error) {
+	w, err := c.warmUp()
+	if err != nil {
+		return nil, err
+	}
+	k := creation{c: c, spec: &specs.Spec{Process: o.Process, Linux: w.linux}, caller: w.facts, pidfd: -1}
+	defer k.pipes.closeAll()
+	init, err := c.pidfd(w.init, &k.pipes)
+	if err != nil {
+		return nil, err
+	}
+	if !o.IgnorePaused {
+		if frozen, err := c.rec.Cgroup.Frozen(); err == nil && frozen {
+			return nil, ErrPaused
+		}
+	}
 	k.o = CreateOptions{ConsoleSocket: o.ConsoleSocket, Console: o.Console, Before: o.Before, Stdio: o.Stdio, PreserveFDs: o.PreserveFDs, Warn: o.Warn}
 	if o.Warn == nil {
 		k.o.Warn = func(string, ...any) {}
 	}
-	defer k.pipes.closeAll()
-	in, err := k.execInput(o, spec, init)
+	in, err := k.execInput(o, w, init)
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +179,6 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 	}
 	for _, w := range k.prog.Warnings {
 		k.o.Warn("%s", w)
-	}
-	if !init.alive() { // the number could by now be another process's
-		return nil, ErrNotRunning
 	}
 	if err := k.launch(); err != nil {
 		k.abort()
@@ -111,31 +204,22 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 }
 
 // execInput gathers what the program of an exec depends on.
-func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*program.ExecInput, error) {
+func (k *creation) execInput(o ExecOptions, w *warm, init int) (*program.ExecInput, error) {
+	root := "/proc/" + strconv.Itoa(w.init.pid) + "/root"
 	in := &program.ExecInput{
-		ID: k.c.rec.ID, Root: "/proc/" + strconv.Itoa(init.pid) + "/root",
-		Process: o.Process, Linux: spec.Linux, Facts: k.caller, InitFD: -1, NamespaceFDs: map[uintptr]int{},
+		ID: k.c.rec.ID, Root: root, Process: o.Process, Linux: w.linux, Facts: k.caller, Seccomp: w.filter, InitFD: init,
 		PreserveFDs: o.PreserveFDs, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
 	}
-	if addHome(o.Process, "/proc/"+strconv.Itoa(init.pid)+"/root") != "" {
+	if addHome(o.Process, root) != "" {
 		k.homeFrom = filepath.Join(k.c.rec.Rootfs, "etc/passwd") // the same, by a name that lasts
 	}
-	if err := k.namespacesOf(init, in); err != nil {
+	in.Namespaces, in.User = w.joins, w.joins&unix.CLONE_NEWUSER != 0
+	err := k.openNamespaces(w, in)
+	if err != nil {
 		return nil, err
 	}
-	if spec.Linux != nil {
-		if s := spec.Linux.Seccomp; s != nil {
-			f, err := seccomp.Compile(s, goarch)
-			if err != nil {
-				return nil, err
-			}
-			in.Seccomp = f
-		}
-		k.spec.Linux = &specs.Linux{UIDMappings: spec.Linux.UIDMappings, GIDMappings: spec.Linux.GIDMappings}
-	}
-	var err error
 	if len(k.c.rec.Cgroup.Paths) > 0 {
-		if in.Join, err = k.c.rec.Cgroup.Join(o.SubCgroup, init.pid); err != nil {
+		if in.Join, err = k.c.rec.Cgroup.Join(o.SubCgroup, w.init.pid); err != nil {
 			return nil, err
 		}
 	}
@@ -162,7 +246,8 @@ func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*pr
 		}
 	}
 	in.DenySetgroups = in.User && k.denySetgroups()
-	in.Fork = in.ListenerFD >= 0 || in.Namespaces&unix.CLONE_NEWTIME != 0 || o.Process.Terminal
+	// One inside who may trace must not find our memory in the process.
+	in.Fork = in.ListenerFD >= 0 || in.Namespaces&unix.CLONE_NEWTIME != 0 || o.Process.Terminal || w.traces && !in.User
 	if in.Fork {
 		in.GateParentFD, in.GateFD, err = k.pipes.pair(unix.SOCK_SEQPACKET)
 	}
@@ -170,40 +255,24 @@ func (k *creation) execInput(o ExecOptions, spec *specs.Spec, init process) (*pr
 	return in, err
 }
 
-// namespacesOf finds the namespaces of the container's process that are not
-// the caller's, and opens what setns(2) needs.
-func (k *creation) namespacesOf(init process, in *program.ExecInput) error {
-	dir := "/proc/" + strconv.Itoa(init.pid) + "/ns/"
-	for _, n := range flagOf {
-		theirs, err := os.Readlink(dir + n.name)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("look at namespaces: %w", err)
-		}
-		if ours, err := os.Readlink("/proc/self/ns/" + n.name); err != nil || ours != theirs {
-			in.Namespaces |= n.flag
-		}
-	}
-	in.User = in.Namespaces&unix.CLONE_NEWUSER != 0
+// openNamespaces opens what setns(2) needs where it takes no pidfd.
+func (k *creation) openNamespaces(w *warm, in *program.ExecInput) error {
 	if k.caller.PidfdSetns {
-		fd, err := unix.PidfdOpen(init.pid, 0)
-		if err != nil {
-			return fmt.Errorf("open pidfd: %w", err)
-		}
-		in.InitFD = k.pipes.add(fd)
 		return nil
 	}
+	in.NamespaceFDs = map[uintptr]int{}
 	for _, n := range flagOf {
 		if in.Namespaces&n.flag == 0 {
 			continue
 		}
-		fd, err := unix.Open(dir+n.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open("/proc/"+strconv.Itoa(w.init.pid)+"/ns/"+n.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open %s namespace: %w", n.name, err)
 		}
 		in.NamespaceFDs[n.flag] = k.pipes.add(fd)
+	}
+	if !w.init.alive() { // the number could by now be another process's
+		return ErrNotRunning
 	}
 	return nil
 }

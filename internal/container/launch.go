@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"unsafe"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/program"
@@ -235,7 +234,7 @@ func (k *creation) take(mem *sysprog.Memory) (err error) {
 	})
 	switch {
 	case !k.in.Facts.Pidfd:
-	case k.byFirstChild():
+	case k.prog.Sibling:
 		// The clone had put it into the first child's table of descriptors, not into ours.
 		if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
 			return fmt.Errorf("open pidfd: %w", err)
@@ -244,23 +243,6 @@ func (k *creation) take(mem *sysprog.Memory) (err error) {
 		k.pidfd = int(int32(mem.Word(k.prog.Pidfd)))
 	}
 	return nil
-}
-
-// byFirstChild tells whether the process was made by a child of ours that had
-// joined namespaces, and became our child only then.
-func (k *creation) byFirstChild() bool {
-	if k.in.Spec == nil {
-		return true // exec
-	}
-	if k.spec.Linux == nil {
-		return false
-	}
-	for _, n := range k.spec.Linux.Namespaces {
-		if n.Path != "" && (n.Type == specs.PIDNamespace || n.Type == specs.UserNamespace) {
-			return true
-		}
-	}
-	return false
 }
 
 // load puts a program into memory. The caller is made undumpable first, so

@@ -17,7 +17,7 @@ import (
 )
 
 // bundleOf makes a bundle around the host's static busybox that runs args.
-func bundleOf(t *testing.T, edit func(*specs.Spec), args ...string) string {
+func bundleOf(t testing.TB, edit func(*specs.Spec), args ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

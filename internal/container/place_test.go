@@ -19,7 +19,7 @@ func openDir(t *testing.T, path string) int {
 	return fd
 }
 
-func link(t *testing.T, target, name string) {
+func link(t testing.TB, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, name); err != nil {
 		t.Fatal(err)

@@ -43,8 +43,11 @@ type ExecInput struct {
 
 // CompileExec turns in into a program that starts the process.
 //
-// The first child joins the namespaces; since a pid namespace is only joined
-// by children, it then makes the process as its sibling and ends.
+// The calling thread makes its next child one of the container's pid namespace,
+// and takes that back at once; the child joins the other namespaces. Only what
+// belongs to a user namespace needs two children: the first joins it, and can
+// join the pid namespace only then, which is for children; so it makes the
+// process as its sibling and ends.
 func CompileExec(in *ExecInput) (*Program, error) {
 	c, err := compileExec(in, nil)
 	if err != nil {
@@ -71,6 +74,7 @@ func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups, Inherited: in.Inherited, execInUserNS: in.User,
 		},
 	}
+	c.Private = !in.Fork
 	c.descriptors()
 	if r != nil {
 		c.replay = &r.Replay
@@ -90,7 +94,7 @@ func (c *compiler) execParent(in *ExecInput) error {
 	c.Pid, c.Pidfd = c.Slot("pid"), c.Slot("pidfd")
 	old := c.Buf(make([]byte, 8))
 	all := c.Buf([]byte{255, 255, 255, 255, 255, 255, 255, 255})
-	failed, second := c.Label("parent failed"), c.Label("second child")
+	failed, child := c.Label("parent failed"), c.Label("child")
 	var giveUp *sysprog.Label
 	if c.replay != nil {
 		giveUp = c.execReplayBegin()
@@ -103,35 +107,67 @@ func (c *compiler) execParent(in *ExecInput) error {
 	}
 	c.Fail = failed
 	c.openExecRoot(in)
-	first := c.joinFirst(cgroupFD)
-	if err := c.execJoin(in); err != nil {
-		return err
+	if in.User {
+		c.Sibling = true
+		first := c.joinFirst(cgroupFD)
+		if err := c.execJoin(in, in.Namespaces); err != nil {
+			return err
+		}
+		c.clone("start the process", unix.CLONE_PARENT, nil, child).To(c.Pid)
+		c.Do("", "exit_group", sysprog.Int(0))
+		c.Here(c.afterFirst)
+		c.Fail = failed
+		c.waitFor(first)
+	} else {
+		c.cloneInside(in, cgroupFD, child, failed)
 	}
-	c.enterExecRoot()
-	c.clone("start the process", unix.CLONE_PARENT, nil, second).To(c.Pid)
-	c.Do("", "exit_group", sysprog.Int(0))
-	c.Here(c.afterFirst)
-	c.Fail = failed
-	c.waitFor(first)
 	if c.replay != nil {
-		c.Do("", "pidfd_open", sysprog.Val(c.Pid), sysprog.Int(0)).To(c.Pidfd)
 		c.foreground()
 		c.Here(giveUp)
 		c.returnToGo()
-		return c.execChild(in, second)
+	} else {
+		c.Here(failed)
+		c.endParent(old)
 	}
-	c.Here(failed)
-	c.endParent(old)
-	return c.execChild(in, second)
+	return c.execChild(in, child)
 }
 
-// execChild emits the process itself, the second child.
-func (c *compiler) execChild(in *ExecInput, second *sysprog.Label) error {
-	c.Here(second)
+// cloneInside emits the clone of a process that is born in the container's pid
+// namespace. What the thread's next children are born in is set for that and
+// set back, whether it succeeds or not.
+func (c *compiler) cloneInside(in *ExecInput, cgroupFD *sysprog.Slot, child, failed *sysprog.Label) {
+	flags := uintptr(0)
+	if c.facts.Pidfd {
+		flags = unix.CLONE_PIDFD
+	}
+	if in.Namespaces&unix.CLONE_NEWPID == 0 {
+		c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
+		return
+	}
+	own, back := c.openSlot("own pid namespace"), c.Label("back in own pid namespace")
+	setBack := func() {
+		c.Do("go back to own pid namespace", "setns", sysprog.Val(own), sysprog.Int(unix.CLONE_NEWPID)).OK(sysprog.AnyErrno)
+	}
+	c.openPath("open own pid namespace", "/proc/self/ns/pid", unix.O_RDONLY).To(own)
+	c.setnsAll(in, unix.CLONE_NEWPID)
+	made := c.Label("made the process")
+	c.clone("start the process", flags, cgroupFD, child).To(c.Pid).Else(back).Next(made)
+	c.Here(back)
+	setBack()
+	c.Jump(failed)
+	c.Here(made)
+	setBack()
+}
+
+// execChild emits the process itself.
+func (c *compiler) execChild(in *ExecInput, child *sysprog.Label) error {
+	c.Here(child)
 	c.Fail = c.died
 	c.childBegin()
 	if in.User {
 		c.becomeRoot()
+	} else if err := c.execJoin(in, in.Namespaces&^unix.CLONE_NEWPID); err != nil {
+		return err
 	}
 	c.session()
 	if a := c.proc().ExecCPUAffinity; a != nil {
@@ -174,10 +210,10 @@ func (c *compiler) execCgroup(in *ExecInput) *sysprog.Slot {
 	return fd
 }
 
-// execJoin emits, in the first child, the control groups (which need the
-// host's files) and the namespaces. What is set through the caller's /proc is
-// set here too; a clone inherits it.
-func (c *compiler) execJoin(in *ExecInput) error {
+// execJoin emits, in a child, the control groups (which need the host's files)
+// and the namespaces in flags. What is set through the caller's /proc is set
+// here too; a further clone inherits it.
+func (c *compiler) execJoin(in *ExecInput, flags uintptr) error {
 	for _, tasks := range in.Join.Tasks {
 		c.writeFile("join cgroup "+tasks, tasks, "0", false)
 	}
@@ -196,23 +232,29 @@ func (c *compiler) execJoin(in *ExecInput) error {
 	if err := c.labels(); err != nil {
 		return err
 	}
-	if in.Namespaces == 0 {
-		return nil
-	}
+	c.setnsAll(in, flags)
+	c.enterExecRoot()
+	return nil
+}
+
+// setnsAll emits joining those of the container's namespaces that are in flags.
+func (c *compiler) setnsAll(in *ExecInput, flags uintptr) {
+	pidfd := sysprog.Int(in.InitFD)
 	if c.execReplay != nil {
-		c.Do("join the container's namespaces", "setns", sysprog.Val(c.initFD), sysprog.Int(in.Namespaces))
-		return nil
+		pidfd = sysprog.Val(c.initFD)
 	}
-	if in.InitFD >= 0 && c.facts.PidfdSetns {
-		c.Do("join the container's namespaces", "setns", sysprog.Int(in.InitFD), sysprog.Int(in.Namespaces))
-		return nil
+	switch {
+	case flags == 0:
+		return
+	case c.execReplay != nil, in.InitFD >= 0 && c.facts.PidfdSetns:
+		c.Do("join the container's namespaces", "setns", pidfd, sysprog.Int(flags))
+		return
 	}
 	for _, n := range namespaces {
-		if fd, ok := in.NamespaceFDs[n.flag]; ok && in.Namespaces&n.flag != 0 {
+		if fd, ok := in.NamespaceFDs[n.flag]; ok && flags&n.flag != 0 {
 			c.Do("join the container's "+string(n.kind)+" namespace", "setns", sysprog.Int(fd), sysprog.Int(n.flag))
 		}
 	}
-	return nil
 }
 
 func (c *compiler) affinity(what, list string) {

@@ -92,6 +92,10 @@ type Program struct {
 	Pid   *sysprog.Slot // the new process, as the parent sees it
 	Pidfd *sysprog.Slot // its pidfd; 0 where the kernel has none
 
+	// Sibling tells that a child of the parent makes the process, as its
+	// sibling: Pidfd is not the parent's then.
+	Sibling bool
+
 	// Late is the index of the first op that runs after `start`.
 	Late int
 
@@ -167,7 +171,9 @@ func (in *Input) gates() (g []Gate) {
 // NeedsFork tells whether the start of in has steps that the parent takes
 // while the child waits, or that cannot share the parent's memory.
 func NeedsFork(in *Input) bool {
-	return in.Wait || len(in.gates()) > 0 || len(in.timeOffsets()) > 0 || in.terminal() || in.joins(specs.TimeNamespace) || in.newNS(specs.TimeNamespace)
+	// In a pid namespace that others are in, one with CAP_SYS_PTRACE could write
+	// to a memory that is shared.
+	return in.Wait || in.joins(specs.PIDNamespace) || len(in.gates()) > 0 || len(in.timeOffsets()) > 0 || in.terminal() || in.joins(specs.TimeNamespace) || in.newNS(specs.TimeNamespace)
 }
 
 // compiler carries what the parts of Compile share.
@@ -240,6 +246,7 @@ func newCompiler(in *Input) (*compiler, error) {
 	if c.linux == nil {
 		c.linux = &specs.Linux{}
 	}
+	c.Private = !in.Fork
 	c.descriptors()
 	return c, c.parseMounts()
 }

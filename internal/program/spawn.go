@@ -66,6 +66,7 @@ func (c *compiler) parent() {
 	}
 	var first *sysprog.Slot
 	if c.in.joins(specs.PIDNamespace) || c.in.joins(specs.UserNamespace) {
+		c.Sibling = true
 		first = c.joinFirst(cgroupFD)
 		flags |= unix.CLONE_PARENT // a pidfd would be the first child's
 		cgroupFD = nil

@@ -57,15 +57,16 @@ type Image struct {
 	Base  uintptr
 	Bytes []byte
 
-	entry uintptr
-	ops   []*Op
+	entry   uintptr
+	ops     []*Op
+	private bool
 }
 
 // Assemble lays l out for address base (a multiple of the page size).
 // A call that this CPU does not have becomes one that fails with ENOSYS, so
 // that its alternatives work as on an old kernel.
 func Assemble(l *List, base uintptr) (*Image, error) {
-	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, 256)}
+	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, len(l.Ops)/2)}
 	first := resWords * WordSize
 	ops := first + (len(l.Ops)+1)*opWords*WordSize
 	a.mem = make([]byte, ops, ops+32<<10)
@@ -93,7 +94,7 @@ func Assemble(l *List, base uintptr) (*Image, error) {
 	if err := a.op(len(l.Ops), &end); err != nil {
 		return nil, err
 	}
-	return &Image{Base: base, Bytes: a.mem, entry: a.opBase, ops: l.Ops}, nil
+	return &Image{Base: base, Bytes: a.mem, entry: a.opBase, ops: l.Ops, private: l.Private}, nil
 }
 
 type assembler struct {

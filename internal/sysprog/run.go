@@ -43,8 +43,12 @@ func (img *Image) Load() (*Memory, error) {
 	page := uintptr(unix.Getpagesize())
 	size := (uintptr(len(img.Bytes)) + page - 1) &^ (page - 1)
 	at := unsafe.Pointer(nil)
+	flags := unix.MAP_SHARED
+	if img.private {
+		flags = unix.MAP_PRIVATE
+	}
 	p, err := unix.MmapPtr(-1, 0, unsafe.Add(at, img.Base), size,
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE)
+		unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, fmt.Errorf("map program at %#x: %w", img.Base, err)
 	}

@@ -14,6 +14,11 @@ import "golang.org/x/sys/unix"
 type List struct {
 	Ops []*Op
 
+	// Private says that every child shares the caller's memory (CLONE_VM with
+	// CLONE_VFORK), so that the program need not lie in memory that is shared
+	// with copies; that is made and freed faster.
+	Private bool
+
 	// Fail is given to every op added from now on (see Op.Fail).
 	Fail *Label
 
