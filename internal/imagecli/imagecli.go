@@ -1,0 +1,2 @@
+// Package imagecli is the commands about images and the store.
+package imagecli

@@ -1,0 +1,3 @@
+// Package rootfs mounts the tree of an image over its objects as the root file
+// system of a container.
+package rootfs

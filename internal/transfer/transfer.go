@@ -1,0 +1,2 @@
+// Package transfer moves images between stores, registries and files.
+package transfer
