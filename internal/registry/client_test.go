@@ -1,0 +1,146 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// random returns n bytes that are the same at each call.
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{1})
+	_, _ = r.Read(b)
+	return b
+}
+
+func describeBytes(mediaType string, b []byte) v1.Descriptor {
+	return v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
+}
+
+// pushImage pushes an image of one layer and returns its descriptor.
+func pushImage(t *testing.T, ctx context.Context, c *Client, layer []byte) (image, blob v1.Descriptor, text []byte) {
+	t.Helper()
+	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)
+	blob = describeBytes(v1.MediaTypeImageLayer, layer)
+	configDescriptor := describeBytes(v1.MediaTypeImageConfig, config)
+	if err := c.Put(ctx, blob, bytes.NewReader(layer)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put(ctx, configDescriptor, io.LimitReader(bytes.NewReader(config), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	text = manifestOf(configDescriptor, blob)
+	image = describeBytes(v1.MediaTypeImageManifest, text)
+	if err := c.PutManifest(ctx, "1", image, text); err != nil {
+		t.Fatal(err)
+	}
+	return image, blob, text
+}
+
+func manifestOf(config, layer v1.Descriptor) []byte {
+	return []byte(`{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageManifest + `","config":` + text(config) + `,"layers":[` + text(layer) + `]}`)
+}
+
+func text(d v1.Descriptor) string {
+	return `{"mediaType":"` + d.MediaType + `","digest":"` + string(d.Digest) + `","size":` + itoa(d.Size) + `}`
+}
+
+func TestPushAndPull(t *testing.T) {
+	s := startRegistry(t, "", "")
+	ctx := within(t, time.Minute)
+	c := newClient(t, s.host, Options{})
+	layer := random(3 << 20)
+	image, blob, manifest := pushImage(t, ctx, c, layer)
+
+	for _, name := range []string{"1", string(image.Digest)} {
+		if d, err := c.Resolve(ctx, name); err != nil || d.Digest != image.Digest || d.Size != image.Size || d.MediaType != image.MediaType {
+			t.Errorf("Resolve(%q) = %+v, %v, want %+v", name, d, err, image)
+		}
+	}
+	if got, err := c.Manifest(ctx, image); err != nil || !bytes.Equal(got, manifest) {
+		t.Errorf("Manifest = %q, %v", got, err)
+	}
+	for _, offset := range []int64{0, 1, 1 << 20, blob.Size - 1, blob.Size} {
+		r, err := c.Open(ctx, blob, offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		r.Close()
+		if err != nil || !bytes.Equal(got, layer[offset:]) {
+			t.Errorf("Open at %d: %d bytes, %v", offset, len(got), err)
+		}
+	}
+	for _, d := range []v1.Descriptor{image, blob} {
+		if has, err := c.Has(ctx, d); err != nil || !has {
+			t.Errorf("Has(%s) = %v, %v", d.MediaType, has, err)
+		}
+	}
+	if has, err := c.Has(ctx, describeBytes("x", []byte("x"))); err != nil || has {
+		t.Errorf("Has of what is not there = %v, %v", has, err)
+	}
+}
+
+func TestNotThere(t *testing.T) {
+	s := startRegistry(t, "", "")
+	ctx := within(t, time.Minute)
+	c := newClient(t, s.host, Options{})
+	_, err := c.Resolve(ctx, "1")
+	wantError(t, err, "resolve "+s.host+"/team/app:1: 404 not found")
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not fs.ErrNotExist", err)
+	}
+	missing := describeBytes(v1.MediaTypeImageManifest, []byte("{}"))
+	_, err = c.Manifest(ctx, missing)
+	wantError(t, err, "fetch "+s.host+"/team/app@"+string(missing.Digest), "manifest unknown")
+	_, err = c.Open(ctx, missing, 0)
+	wantError(t, err, "404 not found: blob unknown to registry")
+}
+
+func TestMount(t *testing.T) {
+	s := startRegistry(t, "", "")
+	ctx := within(t, time.Minute)
+	c := newClient(t, s.host, Options{})
+	_, blob, _ := pushImage(t, ctx, c, random(1000))
+	other := c.ref
+	other.Repository = "other"
+	d := c.a.Client(other)
+	if done, err := d.Mount(ctx, blob, "team/app"); err != nil || !done {
+		t.Errorf("Mount = %v, %v", done, err)
+	}
+	if has, err := d.Has(ctx, blob); err != nil || !has {
+		t.Errorf("Has after Mount = %v, %v", has, err)
+	}
+	if done, err := d.Mount(ctx, describeBytes("x", []byte("nowhere")), "team/app"); err != nil || done {
+		t.Errorf("Mount of what is not there = %v, %v", done, err)
+	}
+}
+
+func TestPushRefusesWrongBytes(t *testing.T) {
+	s := startRegistry(t, "", "")
+	ctx := within(t, time.Minute)
+	c := newClient(t, s.host, Options{Retries: -1})
+	d := describeBytes("x", []byte("right"))
+	wantError(t, c.Put(ctx, d, strings.NewReader("wrong")), "push ", "digest")
+	wantError(t, c.Put(ctx, d, strings.NewReader("rig")), "unexpected EOF")
+	if err := c.Put(ctx, d, strings.NewReader("right")); err != nil {
+		t.Error(err)
+	}
+	empty := describeBytes("x", nil)
+	if err := c.Put(ctx, empty, strings.NewReader("")); err != nil {
+		t.Errorf("Put of no bytes: %v", err)
+	}
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
