@@ -48,13 +48,16 @@ type dirents struct {
 }
 
 func newDirents(d *Dir, parent NID) *dirents {
-	before := func(name string) int {
-		n, _ := slices.BinarySearchFunc(d.Entries, name, func(e Entry, name string) int {
-			return cmp.Compare(e.Name, name)
-		})
-		return n
-	}
-	return &dirents{d: d, parent: parent, dot: before("."), dotDot: before("..") + 1}
+	dot, _ := search(d.Entries, ".")
+	dotDot, _ := search(d.Entries, "..")
+	return &dirents{d: d, parent: parent, dot: dot, dotDot: dotDot + 1}
+}
+
+// search finds a name among sorted entries, or where it would be.
+func search(entries []Entry, name string) (int, bool) {
+	return slices.BinarySearchFunc(entries, name, func(e Entry, name string) int {
+		return cmp.Compare(e.Name, name)
+	})
 }
 
 func (l *dirents) count() int { return len(l.d.Entries) + 2 }
@@ -119,7 +122,9 @@ func (l *dirents) encode(block []byte, i, end int) {
 }
 
 // place gives d and all below it their places, writes their inodes and counts links.
-func (w *Writer) place(d *Dir, root bool) error {
+// above is the length of its path.
+func (w *Writer) place(d *Dir, above int) error {
+	root := above == 0
 	if d.nid != 0 {
 		return errors.New("the directory is in the tree twice")
 	}
@@ -141,16 +146,20 @@ func (w *Writer) place(d *Dir, root bool) error {
 		return err
 	}
 	for i := range d.Entries {
-		if err := w.placeEntry(&d.Entries[i]); err != nil {
+		if err := w.placeEntry(&d.Entries[i], above); err != nil {
 			return fmt.Errorf("%s: %w", d.Entries[i].Name, err)
 		}
 	}
 	return nil
 }
 
-func (w *Writer) placeEntry(e *Entry) error {
+func (w *Writer) placeEntry(e *Entry, above int) error {
+	length := above + len("/") + len(e.Name)
+	if length-len("/") > maxPath {
+		return fmt.Errorf("path of more than %d bytes", maxPath)
+	}
 	if e.Dir != nil {
-		return w.place(e.Dir, false)
+		return w.place(e.Dir, length)
 	}
 	return w.links.count(e.NID, fileType(e.Type))
 }

@@ -18,6 +18,7 @@ const (
 	rootStart  = superStart + superSize // where the writer puts the root; root NIDs have 16 bits
 	direntSize = 12
 	maxName    = 255
+	maxPath    = 1 << 14 // ours; the kernel takes 4095 bytes at a time, but a tree may be deeper
 	nullBlock  = 0xffffffff
 )
 

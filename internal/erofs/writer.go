@@ -1,9 +1,11 @@
 package erofs
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math/bits"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,6 +84,8 @@ func check(n *Inode) error {
 		return fmt.Errorf("%d bytes of data: above %d", len(n.Data), MaxData)
 	case kind == unix.S_IFLNK && (len(n.Data) == 0 || len(n.Data) > maxTarget):
 		return fmt.Errorf("symbolic link to %d bytes: not 1 to %d", len(n.Data), maxTarget)
+	case kind == unix.S_IFLNK && bytes.IndexByte(n.Data, 0) >= 0:
+		return fmt.Errorf("symbolic link to %q: %w", n.Data, unix.EINVAL)
 	case kind != unix.S_IFREG && kind != unix.S_IFLNK && len(n.Data) > 0:
 		return fmt.Errorf("data of mode %#o: %w", n.Mode, unix.EINVAL)
 	case n.Redirect != "":
@@ -94,12 +98,17 @@ func check(n *Inode) error {
 
 func checkRedirect(n *Inode) error {
 	switch {
-	case n.Mode&unix.S_IFMT != unix.S_IFREG || len(n.Data) > 0 || n.Redirect[0] != '/':
+	case n.Mode&unix.S_IFMT != unix.S_IFREG || len(n.Data) > 0 || !validRedirect(n.Redirect):
 		return fmt.Errorf("redirect to %q, mode %#o: %w", n.Redirect, n.Mode, unix.EINVAL)
 	case n.Size <= 0 || n.Size > maxRedirect:
 		return fmt.Errorf("redirect to %s of %d bytes: not 1 to %d", n.Redirect, n.Size, int64(maxRedirect))
 	}
 	return nil
+}
+
+// validRedirect tells whether overlayfs looks for such a path from the root of a data-only layer.
+func validRedirect(path string) bool {
+	return len(path) > 1 && path[0] == '/' && len(path) <= maxTarget && !strings.ContainsRune(path, 0)
 }
 
 // checkDevice refuses numbers that the kernel's 32 bits (new_encode_dev) do not hold.

@@ -14,11 +14,11 @@ const (
 	xattrRedirect = "trusted.overlay.redirect"
 	xattrMetacopy = "trusted.overlay.metacopy"
 
-	// What the format can count: the value of one attribute, all those of an inode inline, and
-	// those that an inode shares with others.
+	// What the format can count: the name after its beginning, the value, all attributes of an
+	// inode inline, and the number of those elsewhere.
 	maxXattrName   = 255
 	maxXattrValue  = 1<<16 - 1
-	maxXattrInline = (1<<16-2)*4 + xattrHeaderSize
+	maxXattrs      = (1<<16 - 2) * 4
 	maxXattrShared = 255
 	maxXattrPlace  = 1<<32 - 1
 
@@ -27,20 +27,39 @@ const (
 	sharedEntrySize = 128
 )
 
-// xattrPrefix returns how the format writes a name: the number of a prefix, and the rest.
-func xattrPrefix(name string) (index byte, rest string, ok bool) {
-	switch name {
-	case "system.posix_acl_access":
-		return 2, "", true
-	case "system.posix_acl_default":
-		return 3, "", true
+// Numbers of what names begin with; of an ACL they are the whole name.
+const (
+	indexUser       = 1
+	indexACL        = 2
+	indexDefaultACL = 3
+	indexTrusted    = 4
+	indexSecurity   = 6
+)
+
+func xattrPrefixName(index byte) string {
+	switch index {
+	case indexUser:
+		return "user."
+	case indexACL:
+		return "system.posix_acl_access"
+	case indexDefaultACL:
+		return "system.posix_acl_default"
+	case indexTrusted:
+		return "trusted."
+	case indexSecurity:
+		return "security."
 	}
-	for _, p := range []struct {
-		name  string
-		index byte
-	}{{"user.", 1}, {"trusted.", 4}, {"security.", 6}} {
-		if rest, ok := strings.CutPrefix(name, p.name); ok && rest != "" {
-			return p.index, rest, true
+	return ""
+}
+
+// splitXattr returns how the format writes a name: the number of its beginning, and the rest.
+func splitXattr(name string) (index byte, rest string, ok bool) {
+	for index := byte(indexUser); index <= indexSecurity; index++ {
+		prefix := xattrPrefixName(index)
+		rest, ok := strings.CutPrefix(name, prefix)
+		exact := index == indexACL || index == indexDefaultACL
+		if ok && prefix != "" && exact == (rest == "") {
+			return index, rest, true
 		}
 	}
 	return 0, "", false
@@ -54,6 +73,7 @@ type xattrs struct {
 	shared map[string]uint32
 
 	list   []Xattr
+	size   int // of all, as if none were shared
 	ids    []uint32
 	inline []byte
 	starts []int  // in inline: all entries
@@ -64,7 +84,7 @@ type span struct{ start, end int }
 
 // encode appends what stands between an inode and its inline data, for the inode n.
 func (x *xattrs) encode(record []byte, n *Inode) ([]byte, error) {
-	x.ids, x.inline, x.starts, x.fresh = x.ids[:0], x.inline[:0], x.starts[:0], x.fresh[:0]
+	x.size, x.ids, x.inline, x.starts, x.fresh = 0, x.ids[:0], x.inline[:0], x.starts[:0], x.fresh[:0]
 	if err := x.collect(n); err != nil {
 		return nil, err
 	}
@@ -76,8 +96,8 @@ func (x *xattrs) encode(record []byte, n *Inode) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if xattrHeaderSize+4*len(x.ids)+len(x.inline) > maxXattrInline {
-		return nil, fmt.Errorf("extended attributes of %d bytes: an inode has room for %d", len(x.inline), maxXattrInline)
+	if x.size > maxXattrs || 4*len(x.ids)+len(x.inline) > maxXattrs {
+		return nil, fmt.Errorf("extended attributes of %d bytes: an inode has room for %d", x.size, maxXattrs)
 	}
 	record = x.appendHeader(record)
 	for i := range x.fresh {
@@ -138,7 +158,7 @@ func (x *xattrs) collect(n *Inode) error {
 
 // add encodes one attribute: as the place of an equal one, or in full.
 func (x *xattrs) add(a *Xattr) error {
-	index, rest, ok := xattrPrefix(a.Name)
+	index, rest, ok := splitXattr(a.Name)
 	switch {
 	case !ok || strings.ContainsRune(rest, 0):
 		return fmt.Errorf("extended attribute %q: not a name that the format has", a.Name)
@@ -155,6 +175,7 @@ func (x *xattrs) add(a *Xattr) error {
 		x.inline = append(x.inline, 0)
 	}
 	entry := x.inline[start:]
+	x.size += len(entry)
 	if id, ok := x.shared[string(entry)]; ok && len(x.ids) < maxXattrShared {
 		x.ids = append(x.ids, id)
 		x.inline = x.inline[:start]
