@@ -46,8 +46,8 @@ func (im *Image) readXattrs(n *node) error {
 
 // readShared adds the attribute at an offset to n and returns how long it is there.
 func (im *Image) readShared(n *node, offset int64) (int, error) {
-	var head [xattrEntrySize]byte
-	if err := im.read(head[:], offset); err != nil {
+	head := im.head[:xattrEntrySize]
+	if err := im.read(head, offset); err != nil {
 		return 0, err
 	}
 	entry := make([]byte, xattrEntrySize+int(head[0])+int(le.Uint16(head[2:])))

@@ -197,12 +197,13 @@ func (w *Writer) fill(d *Dir, parent NID) error {
 	addr := d.data
 	for i := 0; i < list.count(); {
 		end, size := list.block(i)
-		var block [blockSize]byte
-		list.encode(block[:], i, end)
+		block := w.block[:]
+		clear(block)
+		list.encode(block, i, end)
 		var err error
 		switch {
 		case end < list.count() || d.tail == 0:
-			err = w.placer.writeBlocks(addr, block[:])
+			err = w.placer.writeBlocks(addr, block)
 			addr++
 		case d.tail < blockSize:
 			copy(w.first[d.tail:], block[:size])

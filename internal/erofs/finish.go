@@ -14,6 +14,7 @@ func (w *Writer) Finish(root *Dir) (int64, error) {
 		return 0, w.err
 	}
 	w.err = errors.New("the image is finished")
+	w.links.begin()
 	if err := w.place(root, 0); err != nil {
 		return 0, fmt.Errorf("place directory: %w", err)
 	}

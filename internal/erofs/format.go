@@ -22,6 +22,13 @@ const (
 	nullBlock  = 0xffffffff
 )
 
+// The writer's images have up to 16 GiB: as far as shared attributes are addressed. So a NID has
+// 29 bits, and with a type takes 4 bytes.
+const (
+	maxBlocks = 1 << (34 - blockBits)
+	maxNID    = maxBlocks<<(blockBits-slotBits) - 1
+)
+
 const (
 	magic = 0xe0f5e1e2
 

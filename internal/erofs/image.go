@@ -25,7 +25,8 @@ type Image struct {
 	buildNsec uint32
 
 	block   [blockSize]byte
-	blockAt int64 // offset of what block holds, -1 for nothing
+	blockAt int64              // offset of what block holds, -1 for nothing
+	head    [extendedSize]byte // what is being parsed
 }
 
 // Open looks at the superblock of an image of size bytes.

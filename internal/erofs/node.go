@@ -102,7 +102,7 @@ func (im *Image) parseNode(nid NID) (*node, error) {
 		return nil, fmt.Errorf("beyond the end: %w", ErrCorrupt)
 	}
 	pos := im.meta + int64(nid)<<slotBits
-	var raw [extendedSize]byte
+	raw := im.head[:]
 	if err := im.read(raw[:compactSize], pos); err != nil {
 		return nil, err
 	}
@@ -255,14 +255,14 @@ func (im *Image) locate(n *node, offset int64) (at, run int64, err error) {
 func (im *Image) locateChunk(n *node, offset int64) (at, run int64, err error) {
 	bits := blockBits + n.union&chunkBitsMask
 	unit := n.chunkUnit()
-	var raw [8]byte
-	if err := im.read(raw[:unit], n.chunkMap()+(offset>>bits)*unit); err != nil {
+	raw := im.head[:unit]
+	if err := im.read(raw, n.chunkMap()+(offset>>bits)*unit); err != nil {
 		return 0, 0, err
 	}
 	inChunk := offset & (1<<bits - 1)
 	run = min(1<<bits-inChunk, n.Size-offset)
 	addr := le.Uint32(raw[unit-4:])
-	if unit == 8 && le.Uint32(raw[:]) != 0 {
+	if unit == 8 && le.Uint32(raw) != 0 {
 		return 0, 0, fmt.Errorf("chunk on device %d: %w", le.Uint16(raw[2:]), ErrCorrupt)
 	}
 	if addr == nullBlock {

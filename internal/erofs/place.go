@@ -5,11 +5,11 @@ import (
 	"io"
 )
 
-var errFull = errors.New("the image has no more blocks")
+var errFull = errors.New("the image would be over 16 GiB")
 
-// openBlocks is how many unfinished blocks the writer keeps, to fill what larger inodes leave
-// over. An image of 8,700 files grows by 4 % with 1 and shrinks by less than 0.1 % beyond 16.
-const openBlocks = 16
+// openBlocks is how many unfinished blocks the writer keeps, to fill what larger inodes leave over.
+// The image of a /usr with 152,898 entries takes 97.0 MB with 1 of them, 86.6 with 8, 86.0 with 64.
+const openBlocks = 8
 
 // A placer gives records their places in an image and writes the blocks when they are full. A
 // record does not cross the end of a block unless it is larger than one, which keeps inline data
@@ -88,7 +88,7 @@ func (p *placer) placeLarge(record []byte, size int) (int64, error) {
 // blocks reserves blocks for size bytes and returns the address of the first.
 func (p *placer) blocks(size int64) (uint32, error) {
 	n := (size + blockSize - 1) >> blockBits
-	if n >= nullBlock-int64(p.next) {
+	if n > maxBlocks-int64(p.next) {
 		return 0, errFull
 	}
 	addr := p.next

@@ -26,7 +26,7 @@ type Options struct {
 }
 
 // A Writer writes an image front to back, but for the blocks that it keeps open. Of an inode that
-// is written it remembers about 6 bytes. It is for one goroutine.
+// is written it remembers 4 bytes. It is for one goroutine.
 type Writer struct {
 	options Options
 	err     error // of the file; the writer is of no use after it
@@ -37,6 +37,7 @@ type Writer struct {
 	links  links
 	inodes uint64 // with names, counted by Finish
 	record []byte
+	block  [blockSize]byte // of a directory
 }
 
 // NewWriter returns a writer of an image into an empty file.

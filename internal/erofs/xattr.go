@@ -20,7 +20,6 @@ const (
 	maxXattrValue  = 1<<16 - 1
 	maxXattrs      = (1<<16 - 2) * 4
 	maxXattrShared = 255
-	maxXattrPlace  = 1<<32 - 1
 
 	// The writer remembers this many short attributes to write each only once.
 	sharedEntries   = 256
@@ -73,7 +72,8 @@ type xattrs struct {
 	shared map[string]uint32
 
 	list   []Xattr
-	size   int // of all, as if none were shared
+	path   []byte // the redirect
+	size   int    // of all, as if none were shared
 	ids    []uint32
 	inline []byte
 	starts []int  // in inline: all entries
@@ -126,11 +126,7 @@ func (x *xattrs) shareAll(record []byte, place func([]byte) (int64, error)) ([]b
 		return nil, err
 	}
 	for _, start := range x.starts {
-		id := (offset + int64(start)) / 4
-		if id > maxXattrPlace {
-			return nil, errFull
-		}
-		x.ids = append(x.ids, uint32(id))
+		x.ids = append(x.ids, uint32((offset+int64(start))/4))
 	}
 	x.fresh = x.fresh[:0]
 	return x.appendHeader(record), nil
@@ -145,7 +141,8 @@ func (x *xattrs) collect(n *Inode) error {
 		}
 	}
 	if n.Redirect != "" {
-		x.list = append(x.list, Xattr{xattrMetacopy, nil}, Xattr{xattrRedirect, []byte(n.Redirect)})
+		x.path = append(x.path[:0], n.Redirect...)
+		x.list = append(x.list, Xattr{xattrMetacopy, nil}, Xattr{xattrRedirect, x.path})
 	}
 	slices.SortFunc(x.list, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
 	for i := 1; i < len(x.list); i++ {
@@ -192,14 +189,13 @@ func (x *xattrs) add(a *Xattr) error {
 // placed remembers the entries of the record, which stands at offset in the image, for sharing.
 func (x *xattrs) placed(record []byte, offset int64) {
 	for _, s := range x.fresh {
-		place := (offset + int64(s.start)) / 4
-		if len(x.shared) >= sharedEntries || place > maxXattrPlace {
+		if len(x.shared) >= sharedEntries {
 			return
 		}
 		if x.shared == nil {
 			x.shared = map[string]uint32{}
 		}
-		x.shared[string(record[s.start:s.end])] = uint32(place)
+		x.shared[string(record[s.start:s.end])] = uint32((offset + int64(s.start)) / 4)
 	}
 }
 
