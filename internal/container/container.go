@@ -7,7 +7,6 @@
 package container
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -126,9 +125,11 @@ func (c *Container) load() error {
 	if len(b) == 0 {
 		return unix.ENOENT // its maker was killed between open and write
 	}
-	if err := json.Unmarshal(b, &c.rec); err != nil {
+	var rec record
+	if err := decode(b, &rec); err != nil {
 		return fmt.Errorf("%s: %w", recordFile, err)
 	}
+	c.rec = rec
 	return nil
 }
 

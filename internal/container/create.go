@@ -75,10 +75,8 @@ type creation struct {
 	copied    int  // the mounts that copyUpOld has looked at
 	hooked    bool // hooks have run: what they did must be taken back by poststop ones
 
-	plain    string         // see plainName
-	files    []program.File // of the state directory
-	warned   bool           // a stored program could not warn again
-	homeFrom string         // passwd that HOME comes from
+	warned   bool   // a stored program could not warn again
+	homeFrom string // passwd that HOME comes from
 }
 
 // Create makes the container and its first process, which waits for Start
@@ -129,13 +127,20 @@ func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) 
 // make goes through the steps of a start. What each made is taken back by
 // abort, in reverse order.
 func (k *creation) make(root, id string, wait bool) (err error) {
-	if err := k.makeDir(root, id, wait); err != nil {
-		return err
+	if unix.Access(k.c.dir, unix.F_OK) == nil {
+		return fmt.Errorf("container with id %q: %w", id, ErrExist)
 	}
 	if err := k.load(id, wait); err != nil {
 		return err
 	}
 	if err := k.prepare(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	k.become()
+	if err := k.makeDir(id, wait); err != nil {
 		return err
 	}
 	if k.prog, err = program.Compile(&k.in); err != nil {
@@ -159,8 +164,8 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 	if err := k.handOver(); err != nil {
 		return err
 	}
-	_ = k.store(k.files) // or Go does it again next time
-	k.c.replay = nil     // what the caller does next is not the whole command
+	_ = k.store()    // or Go does it again next time
+	k.c.replay = nil // what the caller does next is not the whole command
 	return nil
 }
 
@@ -330,10 +335,7 @@ func (k *creation) rootless() bool {
 }
 
 // makeDir claims the container's name.
-func (k *creation) makeDir(root, id string, wait bool) error {
-	if err := os.MkdirAll(root, 0o711); err != nil {
-		return fmt.Errorf("make state directory: %w", err)
-	}
+func (k *creation) makeDir(id string, wait bool) error {
 	if err := os.Mkdir(k.c.dir, 0o700); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("container with id %q: %w", id, ErrExist)
@@ -357,44 +359,50 @@ func (k *creation) makeDir(root, id string, wait bool) error {
 	return nil
 }
 
-// keepRecord writes state.json and the copy of the spec.
-func (k *creation) keepRecord() error {
-	k.c.rec = record{
+// record is state.json for a container that p starts.
+func (k *creation) record(p *program.Program) ([]byte, error) {
+	rec := record{
 		OCIVersion: specs.Version, ID: k.in.ID, Bundle: k.o.Bundle, Rootfs: k.in.Rootfs, UID: k.caller.UID,
 		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations,
 	}
-	if k.plain = k.plainName(); k.plain != "" {
-		k.c.rec.Plain, k.c.rec.Groups = k.plain, groupDirs(k.plan)
+	if plain := k.plainName(); plain != "" {
+		rec.Plain, rec.Groups = plain, groupDirs(k.plan)
 	}
 	if k.spec.Linux != nil {
 		for _, n := range k.spec.Linux.Namespaces {
-			k.c.rec.Namespaces = append(k.c.rec.Namespaces, string(n.Type))
+			rec.Namespaces = append(rec.Namespaces, string(n.Type))
 		}
 	}
 	if k.in.Wait {
-		l := &late{First: k.prog.Late}
-		for _, op := range k.prog.Ops[k.prog.Late:] {
+		l := &late{First: p.Late}
+		for _, op := range p.Ops[p.Late:] {
 			l.Ops = append(l.Ops, op.What)
 		}
-		k.c.rec.Late = l
+		rec.Late = l
 	}
-	b, err := json.Marshal(&k.c.rec)
+	k.c.rec = rec
+	b, err := json.Marshal(&rec)
 	if err != nil {
-		return fmt.Errorf("write state: %w", err)
+		return nil, fmt.Errorf("write state: %w", err)
+	}
+	return b, nil
+}
+
+// keepRecord writes state.json and the copy of the spec.
+func (k *creation) keepRecord() error {
+	b, err := k.record(k.prog)
+	if err != nil {
+		return err
 	}
 	files := []program.File{{Name: configFile, Data: k.raw}, {Name: recordFile, Data: b}}
-	if k.plain != "" {
-		files = append(files, program.File{Name: k.plain})
+	if k.c.rec.Plain != "" {
+		files = append(files, program.File{Name: k.c.rec.Plain})
 	}
 	for _, f := range files {
 		if err := os.WriteFile(filepath.Join(k.c.dir, f.Name), f.Data, 0o600); err != nil {
 			return fmt.Errorf("write state: %w", err)
 		}
 	}
-	if k.in.Wait {
-		files = append(files, program.File{Name: program.ExecFifo, Fifo: true}, program.File{Name: program.StartFifo, Fifo: true})
-	}
-	k.files = files
 	return nil
 }
 

@@ -174,6 +174,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.becomeExec(o, in)
 	if k.prog, err = program.CompileExec(in); err != nil {
 		return nil, err
 	}
@@ -185,9 +186,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Pid: k.pid, pidfd: k.pidfd}
-	if o.PidFile == "" && o.PidfdSocket == "" && o.SubCgroup == "" && !o.Detach && o.From == "" && !k.warned {
-		_ = c.storeExec(in, k.homeFrom) // or Go does it again next time
-	}
+	_ = k.storeExec(o, in) // or Go does it again next time
 	if o.PidfdSocket != "" {
 		if err := sendPidfd(o.PidfdSocket, p.Pid); err != nil {
 			k.abort()

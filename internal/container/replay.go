@@ -2,13 +2,14 @@ package container
 
 import (
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -90,6 +91,9 @@ func makeRoom() {
 		size -= info.Size()
 	}
 }
+
+// errLinked: a stored program could not see that the file is another.
+var errLinked = errors.New("a link leads to passwd")
 
 // contents reads small files.
 func contents(paths []string) ([]program.File, error) {
@@ -187,65 +191,99 @@ func groupDirs(p *cgroup.Plan) (dirs []string) {
 	return dirs
 }
 
+// storable tells whether the program of this start may be stored: nothing of
+// Go is needed for it or after it.
+func (k *creation) storable() bool {
+	o := &k.o
+	return len(k.c.replay) > 0 && os.Geteuid() == 0 && sysprog.CanReplay && !sysprog.Faults &&
+		o.ConsoleSocket == "" && o.PidfdSocket == "" && o.PreserveFDs == 0 && !o.Detach && !o.NoPivot &&
+		!o.SystemdCgroup && !o.Keep && !k.warned && k.plainName() != ""
+}
+
 // store stores the start that k has just made, for the same command line.
 // What keeps it from being stored is no error: Go does it again next time.
-func (k *creation) store(files []program.File) error {
-	o := &k.o
-	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || o.Detach || o.NoPivot ||
-		o.SystemdCgroup || o.Keep || o.Edit != nil || k.plain == "" || k.warned || !storing(k.c.replay) {
+func (k *creation) store() error {
+	if !k.storable() || !storing(k.c.replay) {
 		return nil
 	}
-	paths := []string{"/proc/self/exe", filepath.Join(o.Bundle, configFile)}
-	if k.homeFrom != "" {
-		if !direct(k.in.Rootfs, "etc/passwd") {
-			return nil
-		}
-		paths = append(paths, k.homeFrom)
-	}
-	watches, err := watch(paths...)
-	if err != nil {
-		return err
-	}
-	contents, err := contents(append(parentCpusets(k.plan), "/proc/self/cgroup"))
-	if err != nil {
-		return err
-	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	r := program.Replay{Args: k.c.replay, Cwd: cwd, Watches: watches, Contents: contents, Files: files, PidFile: o.PidFile}
-	p, err := program.CompileReplay(&k.in, &r)
-	if err != nil {
-		return err
-	}
-	if k.in.Wait { // its calls have other numbers
-		if r.Files, err = k.renumbered(files, p.Late); err == nil {
-			p, err = program.CompileReplay(&k.in, &r)
-		}
-	}
+	p, err := k.replayProgram("")
 	if err != nil {
 		return err
 	}
 	return keep(p.List, k.c.replay)
 }
 
-// renumbered are the files of the state directory for a program whose first
-// late call is the given one.
-func (k *creation) renumbered(files []program.File, first int) ([]program.File, error) {
-	rec := k.c.rec
-	rec.Late = &late{First: first, Ops: rec.Late.Ops}
-	b, err := json.Marshal(&rec)
+// become stores the start's program and executes us again, which runs it in
+// the place of Go. It returns if that is not possible, and nothing has happened.
+//
+// The program does the same as Go would, but it has one thread, and a hundred
+// kilobytes to copy or keep until the container's end. A command line that is
+// new leaves no program behind.
+func (k *creation) become() {
+	if k.storable() {
+		k.execute(true, k.replayProgram)
+	}
+}
+
+// execute is what become does with the program that compile makes. A program
+// that may come again is kept when it has come before.
+func (k *creation) execute(again bool, compile func(own string) (*program.Program, error)) {
+	if !sysprog.Entered() {
+		return
+	}
+	own := filepath.Join(sysprog.StoreDir, sysprog.StoredName(k.c.replay))
+	if os.Remove(own) == nil {
+		return // it gave up just now
+	}
+	once := own
+	if again && storing(k.c.replay) {
+		once = ""
+	}
+	p, err := compile(once)
+	if err != nil || len(p.Warnings) > 0 { // which Go gives, and gives each time
+		return
+	}
+	if keep(p.List, k.c.replay) == nil {
+		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+		_ = os.Remove(own)
+	}
+}
+
+// replayProgram compiles the start into a program to be stored; own is the
+// program's file if it is to remove itself.
+func (k *creation) replayProgram(own string) (*program.Program, error) {
+	paths := []string{"/proc/self/exe", filepath.Join(k.o.Bundle, configFile)}
+	if k.homeFrom != "" {
+		if !direct(k.in.Rootfs, "etc/passwd") {
+			return nil, errLinked
+		}
+		paths = append(paths, k.homeFrom)
+	}
+	r := program.Replay{Args: k.c.replay, PidFile: k.o.PidFile, Own: own}
+	var err error
+	if r.Watches, err = watch(paths...); err != nil {
+		return nil, err
+	}
+	if r.Contents, err = contents(append(parentCpusets(k.plan), "/proc/self/cgroup")); err != nil {
+		return nil, err
+	}
+	if r.Cwd, err = os.Getwd(); err != nil {
+		return nil, err
+	}
+	r.Files = []program.File{{Name: configFile, Data: k.raw}, {Name: recordFile, Later: true}, {Name: k.plainName()}}
+	if k.in.Wait {
+		r.Files = append(r.Files, program.File{Name: program.ExecFifo, Fifo: true}, program.File{Name: program.StartFifo, Fifo: true})
+	}
+	p, err := program.CompileReplay(&k.in, &r)
 	if err != nil {
 		return nil, err
 	}
-	files = append([]program.File(nil), files...)
-	for i := range files {
-		if files[i].Name == recordFile {
-			files[i].Data = b
-		}
+	b, err := k.record(p)
+	if err != nil {
+		return nil, err
 	}
-	return files, nil
+	p.SetFile(b)
+	return p, nil
 }
 
 // control gathers what the stored start and delete of c depend on; nil when
@@ -283,31 +321,64 @@ func (c *Container) storeDelete() {
 	}
 }
 
-// storeExec stores an exec into this life of the container.
-func (c *Container) storeExec(in *program.ExecInput, home string) error {
-	if unix.Access(filepath.Join(c.dir, pidfdFile), unix.F_OK) != nil {
-		return nil // of a run in the foreground, which keeps none
+// storableExec tells whether the program of an exec may be stored.
+func (k *creation) storableExec(o ExecOptions, in *program.ExecInput) bool {
+	if len(k.c.replay) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay || sysprog.Faults {
+		return false
 	}
-	if c.rec.Plain == "" || in.Fork || in.User || in.PreserveFDs != 0 || in.InitFD < 0 || in.Seccomp != nil && in.Seccomp.Notify || !storing(c.replay) {
-		return nil
+	if o.PidFile != "" || o.PidfdSocket != "" || o.SubCgroup != "" || o.Detach || k.warned {
+		return false
+	}
+	if unix.Access(filepath.Join(k.c.dir, pidfdFile), unix.F_OK) != nil {
+		return false // of a run in the foreground, which keeps none
+	}
+	if k.c.rec.Plain == "" || in.Fork || in.User || in.PreserveFDs != 0 || in.InitFD < 0 || in.Seccomp != nil && in.Seccomp.Notify {
+		return false
 	}
 	for n, fd := range in.Stdio {
 		if fd != n || in.ChownStdio[n] && in.Process.User.UID != 0 {
-			return nil
+			return false
 		}
 	}
-	paths := []string{"/proc/self/exe", filepath.Join(c.dir, recordFile)}
-	if home != "" {
-		if !direct(c.rec.Rootfs, "etc/passwd") {
-			return nil
-		}
-		paths = append(paths, home)
+	return true
+}
+
+// storeExec stores an exec into this life of the container.
+func (k *creation) storeExec(o ExecOptions, in *program.ExecInput) error {
+	if o.From != "" || !k.storableExec(o, in) || !storing(k.c.replay) {
+		return nil
 	}
-	watches, err := watch(paths...)
+	p, err := k.replayExec(in, "")
 	if err != nil {
 		return err
 	}
-	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches}, StateDir: c.dir}
+	return keep(p.List, k.c.replay)
+}
+
+// becomeExec is become for an exec. One whose process comes from a file, which
+// may be another next time, leaves no program behind.
+func (k *creation) becomeExec(o ExecOptions, in *program.ExecInput) {
+	if k.storableExec(o, in) {
+		k.execute(o.From == "", func(own string) (*program.Program, error) { return k.replayExec(in, own) })
+	}
+}
+
+// replayExec compiles an exec into a program to be stored; own is the
+// program's file if it is to remove itself.
+func (k *creation) replayExec(in *program.ExecInput, own string) (*program.Program, error) {
+	c := k.c
+	paths := []string{"/proc/self/exe", filepath.Join(c.dir, recordFile)}
+	if k.homeFrom != "" {
+		if !direct(c.rec.Rootfs, "etc/passwd") {
+			return nil, errLinked
+		}
+		paths = append(paths, k.homeFrom)
+	}
+	watches, err := watch(paths...)
+	if err != nil {
+		return nil, err
+	}
+	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches, Own: own}, StateDir: c.dir}
 	for _, n := range flagOf { // those it shares with the container now it must share then
 		if in.Namespaces&n.flag == 0 {
 			path := "/proc/self/ns/" + n.name
@@ -321,9 +392,5 @@ func (c *Container) storeExec(in *program.ExecInput, home string) error {
 	} else if dir := c.rec.Cgroup.Paths[""]; dir != "" {
 		r.Contents = []program.File{{Name: dir + "/cgroup.freeze", Data: []byte("0\n")}}
 	}
-	l, err := program.CompileReplayExec(in, r)
-	if err != nil {
-		return err
-	}
-	return keep(l, c.replay)
+	return program.CompileReplayExec(in, r)
 }

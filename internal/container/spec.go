@@ -1,7 +1,6 @@
 package container
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +19,7 @@ func readSpec(path string) (*specs.Spec, []byte, error) {
 		return nil, nil, fmt.Errorf("read spec: %w", err)
 	}
 	var s specs.Spec
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := decode(b, &s); err != nil {
 		return nil, nil, fmt.Errorf("read spec: %s: %w", path, err)
 	}
 	return &s, b, nil

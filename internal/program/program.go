@@ -109,6 +109,8 @@ type Program struct {
 	SeccompState *sysprog.Buf
 	SeccompIov   *sysprog.Buf
 
+	later laterFile
+
 	Warnings []string
 }
 

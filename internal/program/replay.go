@@ -26,6 +26,10 @@ type Replay struct {
 	Contents []File
 	Files    []File // made in the state directory
 	PidFile  string // gets the process's number; "": nobody asked
+
+	// Own is the file of the program itself, which is removed once it cannot
+	// give up any more; "": it stays, for the next time.
+	Own string
 }
 
 // Watch is a file that must be as it was.
@@ -42,6 +46,9 @@ type File struct {
 	Name string
 	Data []byte
 	Fifo bool
+
+	// Later: what it holds depends on the program; see Program.SetFile.
+	Later bool
 }
 
 // CompileReplay compiles the same start as Compile into a program to be stored.
@@ -219,8 +226,32 @@ func (c *compiler) stateFiles() {
 		}
 		fd := c.Slot("fd")
 		c.Do("make "+path, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC), sysprog.Int(0o600)).To(fd)
-		c.Do("write "+path, "write", sysprog.Val(fd), sysprog.Ptr(c.Buf(f.Data), 0), sysprog.Int(len(f.Data)))
+		b, size := c.Buf(f.Data), sysprog.Int(len(f.Data))
+		if f.Later {
+			n := c.Slot("size of " + f.Name)
+			c.later, size = laterFile{b, n}, sysprog.Val(n)
+		}
+		c.Do("write "+path, "write", sysprog.Val(fd), sysprog.Ptr(b, 0), size)
 		c.Do("", "close", sysprog.Val(fd))
+	}
+}
+
+// laterFile is a file of the state directory that is still to be given its content.
+type laterFile struct {
+	data *sysprog.Buf
+	size *sysprog.Slot
+}
+
+// SetFile gives the one file of Replay.Files that is Later its content.
+func (p *Program) SetFile(data []byte) {
+	p.later.data.Data = data
+	p.later.size.Preset(uintptr(len(data)))
+}
+
+// dropOwn removes the program's file when it is for this one time.
+func (c *compiler) dropOwn() {
+	if c.replay.Own != "" {
+		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.replay.Own), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}
 }
 
@@ -238,6 +269,7 @@ func (c *compiler) awaitReady(fd *sysprog.Slot, undo *sysprog.Label) {
 	c.Here(fine)
 	c.keepPidfd()
 	c.showPidFile()
+	c.dropOwn()
 	c.Do("", "exit_group", sysprog.Int(0))
 }
 
@@ -293,6 +325,7 @@ func (c *compiler) foreground() {
 	word := sysprog.WordSize
 	c.Do("", sysprog.Compare, sysprog.Header(), sysprog.Ptr(c.Buf(make([]byte, word)), 0), sysprog.Int(word)).Note("foreground")
 	c.showPidFile()
+	c.dropOwn()
 	set := ^uint64(0)
 	for _, sig := range [...]unix.Signal{unix.SIGPIPE, unix.SIGURG} { // not passed on by the Go path either
 		set &^= 1 << (sig - 1)

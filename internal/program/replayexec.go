@@ -14,12 +14,12 @@ type ReplayExec struct {
 
 // CompileReplayExec compiles an exec into a program to be stored. It is for
 // one life of one container: Watches must hold a file of its state directory.
-func CompileReplayExec(in *ExecInput, r *ReplayExec) (*sysprog.List, error) {
+func CompileReplayExec(in *ExecInput, r *ReplayExec) (*Program, error) {
 	c, err := compileExec(in, r)
 	if err != nil {
 		return nil, err
 	}
-	return c.List, nil
+	return c.Program, nil
 }
 
 // execReplayBegin emits the checks, and the opening of the container's pidfd.

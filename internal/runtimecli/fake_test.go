@@ -55,6 +55,9 @@ func (f *fakeStore) Run(id string, o container.CreateOptions) (handle, process, 
 		return nil, nil, f.fail
 	}
 	b := newBox(f, id, specs.StateRunning)
+	if o.Before != nil {
+		o.Before()
+	}
 	if o.Console != nil && f.process.master != nil {
 		if err := o.Console(f.process.master); err != nil {
 			return nil, nil, err
@@ -139,6 +142,9 @@ func (b *fakeBox) Exec(o container.ExecOptions) (process, error) {
 	b.exec = o
 	if b.err != nil {
 		return nil, b.err
+	}
+	if o.Before != nil {
+		o.Before()
 	}
 	return b.store.process, nil
 }

@@ -27,15 +27,9 @@ const lingering = 200 * time.Millisecond
 // start must call before when all is prepared and the process is yet to be made.
 func (s *session) foreground(c *cli.Call, start func(console consoleFunc, before func()) (process, error)) (status int, err error) {
 	signals := make(chan os.Signal, 128)
-	watching := make(chan struct{})
-	// To register for all signals takes the Go runtime a third of a millisecond,
-	// most of it waiting: time that the preparation of the start can use.
-	go func() { signal.Notify(signals, forwarded()...); close(watching) }()
-
 	t := &terminal{in: os.Stdin, out: os.Stdout, others: []*os.File{os.Stderr}}
 	defer func() { err = errors.Join(err, t.restore()) }()
-	p, err := start(t.attach, func() { <-watching })
-	<-watching
+	p, err := start(t.attach, func() { signal.Notify(signals, forwarded()...) })
 	if err != nil {
 		return 0, err
 	}
