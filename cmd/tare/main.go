@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/imagecli"
 	"tare.dev/tare/internal/runtimecli"
 )
 
@@ -56,13 +57,21 @@ func command(name string) cli.Command {
 		alone.Name = name
 		return alone
 	}
+	flags, images := imagecli.Commands(imagecli.Options{
+		Version: version,
+		Runtime: func(std cli.IO, args []string) int {
+			runtime := runtimecli.Command(o)
+			return cli.Main(&runtime, std, args)
+		},
+	})
 	return cli.Command{
 		Name:  "tare",
 		Short: "run containers on embedded Linux",
-		Sub: []cli.Command{
+		Flags: flags,
+		Sub: append(images,
 			runtimecli.Command(o),
-			{Name: "version", Short: "print the version", Run: printVersion},
-		},
+			cli.Command{Name: "version", Short: "print the version", Run: printVersion},
+		),
 	}
 }
 

@@ -1,2 +1,65 @@
 // Package imagecli is the commands about images and the store.
 package imagecli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/store"
+)
+
+// Options say what the program is.
+type Options struct {
+	Version string
+	// Runtime runs a command line of the OCI runtime, and returns its exit status.
+	Runtime func(std cli.IO, args []string) int
+}
+
+// session is what the commands have in common.
+type session struct {
+	Options
+	root, run string
+	registries
+}
+
+// Flags are those of the whole program: where its two folders are.
+func (s *session) flags(f *cli.Flags) {
+	f.String(&s.root, "root", "", "`DIR` on flash: images and volumes (/var/lib/tare)")
+	f.String(&s.run, "run", "", "`DIR` in memory: mounts and running containers (/run/tare)")
+}
+
+// Commands returns the flags that stand before the verbs, and the verbs.
+func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
+	s := &session{Options: o, root: "/var/lib/tare", run: "/run/tare"}
+	return s.flags, []cli.Command{
+		runCommand(s),
+		pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
+	}
+}
+
+// work bounds the memory of a command that moves images, which the starting of containers does
+// without: the collector is off there.
+func work() {
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(16 << 20)
+}
+
+// interruptible ends the context on the first SIGINT or SIGTERM, so that nothing is left behind.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+}
+
+func (s *session) open() (*store.Store, error) {
+	root, err := filepath.Abs(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("--root %s: %w", s.root, err)
+	}
+	return store.Open(filepath.Join(root, "store"), store.Options{})
+}

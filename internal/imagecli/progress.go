@@ -1,0 +1,132 @@
+package imagecli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"tare.dev/tare/internal/console"
+	"tare.dev/tare/internal/transfer"
+)
+
+// progress shows how far a transfer is: on a terminal one line that changes, else a line a layer.
+type progress struct {
+	w     io.Writer
+	live  bool // a terminal
+	json  bool
+	quiet bool
+
+	mu    sync.Mutex
+	layer int
+	shown bool      // a live line stands on the terminal
+	last  time.Time // of it
+	begun time.Time // of the layer
+}
+
+func newProgress(w io.Writer, asJSON, quiet bool) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, json: asJSON, quiet: quiet, live: ok && console.Is(f)}
+}
+
+// note is a line about something that is waited for.
+func (p *progress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	if p.json {
+		p.encode(map[string]any{"kind": "note", "text": text})
+		return
+	}
+	fmt.Fprintln(p.w, text)
+}
+
+func (p *progress) encode(v any) { _ = json.NewEncoder(p.w).Encode(v) }
+
+type jsonEvent struct {
+	Kind    string `json:"kind"`
+	Blob    string `json:"blob,omitempty"`
+	Current int64  `json:"current"`
+	Total   int64  `json:"total"`
+	Cause   string `json:"cause,omitempty"`
+}
+
+func (p *progress) event(e transfer.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.json {
+		j := jsonEvent{Kind: e.Kind, Blob: e.Blob.String(), Current: e.Current, Total: e.Total}
+		if e.Cause != nil {
+			j.Cause = e.Cause.Error()
+		}
+		p.encode(j)
+		return
+	}
+	switch e.Kind {
+	case "layer":
+		p.layer++
+		p.begun = time.Now()
+		p.draw(e)
+	case "bytes":
+		if time.Since(p.last) >= 100*time.Millisecond {
+			p.draw(e)
+		}
+	case "resume":
+		p.clear()
+		fmt.Fprintf(p.w, "layer %d: %v; going on at %s\n", p.layer, e.Cause, size(e.Current))
+	case "done":
+		p.clear()
+		if !p.quiet {
+			took := time.Since(p.begun)
+			fmt.Fprintf(p.w, "layer %d %s %s in %.1fs\n", p.layer, e.Blob.Encoded()[:12], size(e.Total), took.Seconds())
+		}
+	}
+}
+
+// draw is for terminals: a bar, how much, how fast.
+func (p *progress) draw(e transfer.Event) {
+	if !p.live || p.quiet {
+		return
+	}
+	const width = 30
+	filled := 0
+	if e.Total > 0 {
+		filled = int(e.Current * width / e.Total)
+	}
+	speed := ""
+	if took := time.Since(p.begun); took > time.Second {
+		speed = "  " + size(int64(float64(e.Current)/took.Seconds())) + "/s"
+	}
+	fmt.Fprintf(p.w, "\r\x1b[Klayer %d %s [%s%s] %s of %s%s", p.layer, e.Blob.Encoded()[:12],
+		strings.Repeat("#", filled), strings.Repeat(" ", width-filled), size(e.Current), size(e.Total), speed)
+	p.shown, p.last = true, time.Now()
+}
+
+func (p *progress) clear() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}
+
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}
+
+// size is a number of bytes for people, in units of 1000 as docker prints them.
+func size(n int64) string {
+	f, unit := float64(n), 0
+	for f >= 999.5 && unit < 5 {
+		f /= 1000
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.3g %cB", f, "kMGTP"[unit-1])
+}

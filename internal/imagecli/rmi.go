@@ -1,0 +1,74 @@
+package imagecli
+
+import (
+	"errors"
+	"fmt"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/reference"
+	"tare.dev/tare/internal/store"
+)
+
+const rmiLong = `Take a name away from an image, and remove the image with its last name. Given a digest,
+remove the image with all its names. The space of files that no other image has is free after
+"tare store gc", which this runs unless --no-gc is given.`
+
+func rmiCommand(s *session) cli.Command {
+	var noGC, force bool
+	return cli.Command{
+		Name: "rmi", Args: "IMAGE...", MinArgs: 1, MaxArgs: cli.Many,
+		Short: "remove images",
+		Long:  rmiLong,
+		Flags: func(f *cli.Flags) {
+			f.Bool(&noGC, "no-gc", "", "leave the files of the image to a later gc")
+			f.Bool(&force, "force", "f", "an image that is not there is no error")
+		},
+		Run: func(c *cli.Call) error {
+			work()
+			st, err := s.open()
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			var errs []error
+			for _, arg := range c.Args {
+				err := remove(c, st, arg)
+				if force && errors.Is(err, store.ErrNotFound) {
+					err = nil
+				}
+				errs = append(errs, err)
+			}
+			if !noGC {
+				_, err := st.GC()
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+// remove takes one name away, or a whole image when a digest was given.
+func remove(c *cli.Call, st *store.Store, arg string) error {
+	if r, err := reference.Parse(arg); err == nil {
+		name := r.String()
+		if d, err := st.Ref(name); err == nil {
+			i, err := st.Image(d)
+			if err == nil && len(i.Names) > 1 {
+				fmt.Fprintln(c.Out, "untagged:", r.Familiar())
+				return st.Untag(name)
+			}
+		}
+	}
+	i, err := find(st, arg)
+	if err != nil {
+		return err
+	}
+	if err := st.Remove(i); err != nil {
+		return err
+	}
+	for _, name := range i.Names {
+		fmt.Fprintln(c.Out, "untagged:", familiar(name))
+	}
+	fmt.Fprintln(c.Out, "removed:", i.Digest)
+	return nil
+}

@@ -1,0 +1,306 @@
+package imagecli
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/bundle"
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/rootfs"
+	"tare.dev/tare/internal/store"
+)
+
+const runLong = `Run a command in a new container of an image that is in the store, and wait for its end. The
+exit status is the command's.
+
+What the container writes stays in memory, within --write-size, and is gone after it; with
+--write DIR it goes to that directory on flash and is kept. Volumes are for data that lasts.`
+
+type run struct {
+	o         bundle.Options
+	name      string
+	entry     string
+	memory    string
+	cpus      string
+	pids      int
+	write     string
+	writeSize string
+	network   string
+	volumes   []string
+	layout    string
+	rm        bool
+}
+
+func runCommand(s *session) cli.Command {
+	var r run
+	return cli.Command{
+		Name: "run", Args: "IMAGE [COMMAND...]", MinArgs: 1, MaxArgs: cli.Many, StopAtArg: true,
+		Short: "run a command in a new container",
+		Long:  runLong,
+		Flags: r.flags,
+		Run:   func(c *cli.Call) error { return r.run(s, c) },
+	}
+}
+
+func (r *run) flags(f *cli.Flags) {
+	f.Bool(&r.rm, "rm", "", "remove the container after its end, which it is always")
+	f.String(&r.name, "name", "", "`NAME` of the container")
+	f.Strings(&r.o.Env, "env", "e", "`NAME=VALUE` in the environment; may be given again")
+	f.String(&r.o.User, "user", "u", "`USER[:GROUP]` to run as")
+	f.String(&r.o.Dir, "workdir", "w", "`DIR` to start in")
+	f.String(&r.entry, "entrypoint", "", "`COMMAND` in place of the image's entry point")
+	f.String(&r.o.Hostname, "hostname", "h", "`NAME` of the host inside")
+	f.Bool(&r.o.Terminal, "tty", "t", "give it a terminal")
+	f.Bool(new(bool), "interactive", "i", "keep standard input open, which it is always")
+	f.Bool(&r.o.ReadOnly, "read-only", "", "nothing can be written but to volumes")
+	f.String(&r.memory, "memory", "m", "at most `SIZE` of memory: 64m, 1g")
+	f.String(&r.cpus, "cpus", "", "at most `NUMBER` of CPUs: 0.5")
+	f.Int(&r.pids, "pids-limit", "", "at most `NUMBER` of processes")
+	f.String(&r.network, "network", "", "`none` (its own loopback alone) or host")
+	f.String(&r.write, "write", "", "keep what it writes in `DIR`, in place of memory")
+	f.String(&r.writeSize, "write-size", "", "at most `SIZE` of what it writes in memory (64m)")
+	f.Strings(&r.volumes, "volume", "v", "`NAME-OR-DIR:PATH[:ro]` a volume, or a directory of the host; may be given again")
+	f.String(&r.layout, "layout", "", "mount the image in this `WAY`, whatever the kernel can")
+}
+
+func (r *run) run(s *session, c *cli.Call) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("run: only root can mount images; tare runtime run --rootless runs a bundle without")
+	}
+	// May start the program anew, so it comes before anything is made.
+	if err := container.ProtectProgram(); err != nil {
+		return err
+	}
+	st, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	image, err := find(st, c.Args[0])
+	if err != nil {
+		return fmt.Errorf("%w; tare pull %s fetches it", err, c.Args[0])
+	}
+	in, err := r.prepare(s, st, image, c.Args[1:])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.remove()) }()
+	status := s.Runtime(c.IO, []string{"--root", filepath.Join(s.run, "runtime"), "run", "--bundle", in.dir, in.id})
+	if status == 0 {
+		return nil
+	}
+	return &cli.Exit{Status: status}
+}
+
+// An instance is a container's directory in memory: its bundle, its root file system, what it writes.
+type instance struct {
+	id, dir string
+	mounter *rootfs.Mounter
+	key     string
+	use     *store.Lock
+	mounts  []string // to be unmounted, the last first
+}
+
+func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []string) (in *instance, err error) {
+	if err := r.options(s, args); err != nil {
+		return nil, err
+	}
+	in = &instance{id: r.o.ID, dir: filepath.Join(s.run, "containers", r.o.ID)}
+	in.mounter = &rootfs.Mounter{Run: filepath.Join(s.run, "mnt")}
+	if r.layout != "" {
+		l, err := rootfs.ParseLayout(r.layout)
+		if err != nil {
+			return nil, err
+		}
+		in.mounter.Force = &l
+	}
+	if err := os.MkdirAll(filepath.Dir(in.dir), 0o711); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(in.dir, 0o711); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("run: a container %s is there already", r.o.ID)
+		}
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.remove())
+		}
+	}()
+	if in.use, err = image.Use(); err != nil {
+		return nil, err
+	}
+	if err := r.mount(in, st, image); err != nil {
+		return nil, err
+	}
+	return in, r.config(in, image)
+}
+
+// mount mounts the root file system at DIR/rootfs.
+func (r *run) mount(in *instance, st *store.Store, image *store.Image) error {
+	r.o.Rootfs = filepath.Join(in.dir, "rootfs")
+	if err := os.Mkdir(r.o.Rootfs, 0o755); err != nil {
+		return err
+	}
+	in.key = image.Digest.Encoded()
+	mt := rootfs.Mount{
+		Tree: rootfs.Tree{
+			Key: in.key, File: image.TreePath(), Stubs: filepath.Join(st.Dir(), "stubs", in.key),
+			Data: []string{st.Objects().Path()},
+		},
+		Target: r.o.Rootfs,
+	}
+	if !r.o.ReadOnly {
+		dir, err := r.writable(in)
+		if err != nil {
+			return err
+		}
+		mt.Upper, mt.Work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+		for _, d := range []string{mt.Upper, mt.Work} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := in.mounter.Mount(mt); err != nil {
+		return err
+	}
+	in.mounts = append(in.mounts, mt.Target)
+	return nil
+}
+
+// writable is the directory for what the container writes: in memory, unless the user has one.
+func (r *run) writable(in *instance) (string, error) {
+	if r.write != "" {
+		return filepath.Abs(r.write)
+	}
+	limit := int64(64 << 20)
+	if r.writeSize != "" {
+		var err error
+		if limit, err = parseSize(r.writeSize); err != nil {
+			return "", fmt.Errorf("--write-size %w", err)
+		}
+	}
+	dir := filepath.Join(in.dir, "write")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := unix.Mount("tare", dir, "tmpfs", unix.MS_NODEV, fmt.Sprintf("mode=755,size=%d", limit)); err != nil {
+		return "", &fs.PathError{Op: "mount tmpfs on", Path: dir, Err: err}
+	}
+	in.mounts = append(in.mounts, dir)
+	return dir, nil
+}
+
+// config writes the bundle's config.json.
+func (r *run) config(in *instance, image *store.Image) error {
+	config, _, err := image.Config()
+	if err != nil {
+		return err
+	}
+	accounts, err := readAccounts(r.o.Rootfs)
+	if err != nil {
+		return err
+	}
+	spec, err := bundle.Spec(config.Config, accounts, r.o)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", image.Digest, err)
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(in.dir, "config.json"), text, 0o600)
+}
+
+// readAccounts reads through an os.Root: a link in the image leads nowhere else.
+func readAccounts(dir string) (bundle.Accounts, error) {
+	var a bundle.Accounts
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return a, err
+	}
+	defer root.Close()
+	for name, to := range map[string]*string{"etc/passwd": &a.Passwd, "etc/group": &a.Group} {
+		f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue // an image without accounts has numbers
+		}
+		text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+		f.Close()
+		if err != nil {
+			return a, err
+		}
+		*to = string(text)
+	}
+	return a, nil
+}
+
+// remove takes the container back: its mounts, its directory, its hold on the image.
+func (in *instance) remove() error {
+	var errs []error
+	for i := len(in.mounts) - 1; i >= 0; i-- {
+		if err := unix.Unmount(in.mounts[i], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			errs = append(errs, &fs.PathError{Op: "unmount", Path: in.mounts[i], Err: err})
+		}
+	}
+	if len(errs) == 0 { // never remove through a mount
+		errs = append(errs, os.RemoveAll(in.dir))
+	}
+	if in.use != nil {
+		errs = append(errs, in.use.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// options checks what was asked for.
+func (r *run) options(s *session, args []string) error {
+	r.o.ID, r.o.Args = r.name, args
+	if r.name == "" {
+		r.o.ID = newID()
+	}
+	if strings.ContainsAny(r.o.ID, "/") || strings.HasPrefix(r.o.ID, ".") {
+		return fmt.Errorf("--name %s: want letters, digits and _ . -", r.o.ID)
+	}
+	if r.entry != "" {
+		r.o.Entry = &r.entry
+	}
+	switch r.network {
+	case "", "none":
+	case "host":
+		r.o.HostNet = true
+	default:
+		return fmt.Errorf("--network %s: want none or host", r.network)
+	}
+	var err error
+	if r.memory != "" {
+		if r.o.Memory, err = parseSize(r.memory); err != nil {
+			return fmt.Errorf("--memory %w", err)
+		}
+	}
+	if r.cpus != "" {
+		if r.o.CPUs, err = parseCPUs(r.cpus); err != nil {
+			return err
+		}
+	}
+	r.o.Pids = int64(r.pids)
+	return r.mountVolumes(s)
+}

@@ -1,0 +1,64 @@
+package imagecli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"tare.dev/tare/internal/bundle"
+)
+
+// mountVolumes makes the volumes that lack, below ROOT/volumes, and the mounts of all.
+func (r *run) mountVolumes(s *session) error {
+	for _, v := range r.volumes {
+		source, rest, ok := strings.Cut(v, ":")
+		dest, mode, _ := strings.Cut(rest, ":")
+		if !ok || source == "" || mode != "" && mode != "ro" && mode != "rw" {
+			return fmt.Errorf("--volume %s: want NAME-OR-DIR:PATH[:ro]", v)
+		}
+		if !strings.Contains(source, "/") {
+			if strings.HasPrefix(source, ".") {
+				return fmt.Errorf("--volume %s: a volume's name does not begin with a dot", v)
+			}
+			root, err := filepath.Abs(s.root)
+			if err != nil {
+				return err
+			}
+			source = filepath.Join(root, "volumes", source)
+			if err := os.MkdirAll(source, 0o755); err != nil {
+				return err
+			}
+		}
+		m, err := bundle.MountBind(source, dest, mode == "ro")
+		if err != nil {
+			return fmt.Errorf("--volume %s: %w", v, err)
+		}
+		r.o.Mounts = append(r.o.Mounts, m)
+	}
+	return nil
+}
+
+// parseSize reads a number of bytes with a unit of 1024, as docker's --memory has them.
+func parseSize(s string) (int64, error) {
+	number, shift := strings.ToLower(s), 0
+	number = strings.TrimSuffix(number, "b")
+	if i := strings.IndexAny(number, "kmgt"); i >= 0 && i == len(number)-1 {
+		shift = 10 * (1 + strings.IndexByte("kmgt", number[i]))
+		number = number[:i]
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || n <= 0 || n*float64(int64(1)<<shift) > 1<<60 {
+		return 0, fmt.Errorf("%s: want a size such as 64m or 1g", s)
+	}
+	return int64(n * float64(int64(1)<<shift)), nil
+}
+
+func parseCPUs(s string) (float64, error) {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || n < 0.01 || n > 4096 {
+		return 0, fmt.Errorf("--cpus %s: want a number of 0.01 or more", s)
+	}
+	return n, nil
+}

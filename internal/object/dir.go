@@ -1,0 +1,156 @@
+package object
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Dir is a directory of objects. Several processes may use it at once.
+type Dir struct {
+	path string
+	fd   int
+	nameless bool // the file system has O_TMPFILE
+}
+
+const hexDigits = "0123456789abcdef"
+
+// Open opens the directory, and makes it and its 16 directories where they lack.
+func Open(path string) (*Dir, error) {
+	for _, c := range hexDigits {
+		if err := os.MkdirAll(filepath.Join(path, string(c)), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	d := &Dir{path: path, fd: fd}
+	if err := d.sweep(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	d.nameless = d.probeNameless()
+	return d, nil
+}
+
+// OpenReadOnly opens a directory that is not changed.
+func OpenReadOnly(path string) (*Dir, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &Dir{path: path, fd: fd}, nil
+}
+
+// Close gives the descriptor back.
+func (d *Dir) Close() error { return unix.Close(d.fd) }
+
+// Path is where the directory is.
+func (d *Dir) Path() string { return d.path }
+
+// probeNameless tells whether files without a name can be made here: ext4, xfs, btrfs, f2fs,
+// tmpfs and, from Linux 4.9, ubifs have O_TMPFILE (open(2)).
+func (d *Dir) probeNameless() bool {
+	fd, err := unix.Openat(d.fd, "0", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o444)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// Stat tells the size of an object, and whether it is there at all.
+func (d *Dir) Stat(digest Digest) (size int64, ok bool, err error) {
+	var st unix.Stat_t
+	switch err := unix.Fstatat(d.fd, digest.Path(), &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case errors.Is(err, unix.ENOENT):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, d.fail("stat", digest, err)
+	}
+	return st.Size, true, nil
+}
+
+// Open opens an object to read. Its bytes are not verified.
+func (d *Dir) Open(digest Digest) (*os.File, error) {
+	fd, err := unix.Openat(d.fd, digest.Path(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, d.fail("open", digest, err)
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(d.path, digest.Path())), nil
+}
+
+// ErrDamaged is what an object is whose bytes do not have its digest.
+var ErrDamaged = errors.New("damaged")
+
+// Verify hashes an object. A wrong digest is ErrDamaged. It returns the bytes read.
+func (d *Dir) Verify(digest Digest) (int64, error) {
+	f, err := d.Open(digest)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, 64<<10))
+	if err != nil {
+		return n, fmt.Errorf("object %s: %w", digest, err)
+	}
+	if Digest(h.Sum(nil)) != digest {
+		return n, fmt.Errorf("object %s: %w", digest, ErrDamaged)
+	}
+	return n, nil
+}
+
+// Remove removes an object. One that is not there is no error.
+func (d *Dir) Remove(digest Digest) error {
+	if err := unix.Unlinkat(d.fd, digest.Path(), 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return d.fail("remove", digest, err)
+	}
+	return nil
+}
+
+// All calls visit for every object, with its size, in the order of the digests' first digit.
+// Files that are no objects are left out.
+func (d *Dir) All(visit func(Digest, int64) error) error {
+	for _, c := range hexDigits {
+		entries, err := os.ReadDir(filepath.Join(d.path, string(c)))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			digest, err := Parse(string(c) + e.Name())
+			if err != nil {
+				continue
+			}
+			size, ok, err := d.Stat(digest)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			if err := visit(digest, size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *Dir) fail(op string, digest Digest, err error) error {
+	return &fs.PathError{Op: op, Path: filepath.Join(d.path, digest.Path()), Err: err}
+}
+
+// The file and the hash without the methods by which io.CopyBuffer would pass the buffer over.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)

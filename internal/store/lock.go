@@ -1,0 +1,55 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Lock is held until Close, or until its process ends.
+type Lock struct{ f *os.File }
+
+// lock takes a flock(2) on a file or directory. It takes no write, and no file of its own.
+func lock(path string, how int) (*Lock, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return &Lock{f}, nil
+}
+
+// Close lets go.
+func (l *Lock) Close() error { return l.f.Close() }
+
+// share is held by who adds objects: none is removed meanwhile.
+func (s *Store) share() (*Lock, error) { return lock(s.path("objects"), unix.LOCK_SH) }
+
+// exclude is held by who removes objects. It waits for those who add.
+func (s *Store) exclude() (*Lock, error) { return lock(s.path("objects"), unix.LOCK_EX) }
+
+// Use keeps an image from being removed. A container holds it while it runs.
+func (i *Image) Use() (*Lock, error) { return lock(i.dir, unix.LOCK_SH) }
+
+// busy tells whether somebody holds Use.
+func (i *Image) busy() (bool, error) {
+	l, err := lock(i.dir, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, l.Close()
+}

@@ -1,0 +1,185 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/object"
+)
+
+// A Stage is an image that is being made. Until Commit it is not there for anybody, and Close
+// takes it back.
+type Stage struct {
+	store *Store
+	dir   string
+	own   *Lock // tells others that the directory's maker lives
+	share *Lock
+	tree  *os.File
+	put   *object.Writer
+}
+
+// Stage begins an image.
+func (s *Store) Stage() (*Stage, error) {
+	st, err := s.stage()
+	if err != nil {
+		return nil, fmt.Errorf("stage image: %w", err)
+	}
+	return st, nil
+}
+
+func (s *Store) stage() (st *Stage, err error) {
+	st = &Stage{store: s}
+	defer func() {
+		if err != nil {
+			st.Close()
+		}
+	}()
+	if st.share, err = s.share(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepTmp(); err != nil {
+		return nil, err
+	}
+	if st.dir, st.own, err = s.ownTmp(); err != nil {
+		return nil, err
+	}
+	if st.tree, err = os.OpenFile(filepath.Join(st.dir, treeFile), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o444); err != nil {
+		return nil, err
+	}
+	known, err := s.known()
+	if err != nil {
+		return nil, err
+	}
+	st.put = s.objects.NewWriter(known, s.reserve)
+	return st, nil
+}
+
+// ownTmp makes a directory below tmp/ and locks it. Another process may sweep it away in between.
+func (s *Store) ownTmp() (string, *Lock, error) {
+	for {
+		dir := s.path("tmp", "image-"+randomName())
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", nil, err
+		}
+		l, err := lock(dir, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			_, err = os.Stat(dir)
+		}
+		switch {
+		case err == nil:
+			return dir, l, nil
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EWOULDBLOCK):
+			os.Remove(dir)
+			return "", nil, err
+		}
+	}
+}
+
+// Put makes an object of size bytes from r.
+func (st *Stage) Put(r io.Reader, size int64) (object.Result, error) { return st.put.Put(r, size) }
+
+// Tree is the file the metadata goes to.
+func (st *Stage) Tree() io.WriterAt { return st.tree }
+
+// Commit makes the image last, under the digest of its manifest, and gives it the names. It
+// costs two barriers: what an image is made of must be on the medium before its name is.
+func (st *Stage) Commit(d digest.Digest, manifest, config []byte, names ...string) (*Image, error) {
+	i, err := st.commit(d, manifest, config, names)
+	if err != nil {
+		return nil, fmt.Errorf("commit image %s: %w", d, err)
+	}
+	return i, nil
+}
+
+func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string) (*Image, error) {
+	s := st.store
+	if d.Algorithm() != digest.SHA256 {
+		return nil, fmt.Errorf("want a sha256 digest")
+	}
+	if err := os.WriteFile(filepath.Join(st.dir, manifestFile), manifest, 0o444); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(st.dir, configFile), config, 0o444); err != nil {
+		return nil, err
+	}
+	if err := s.barrier(); err != nil {
+		return nil, err
+	}
+	final := s.path("images", d.Encoded())
+	err := unix.Rename(st.dir, final)
+	switch {
+	case err == nil:
+		st.dir = ""
+	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
+		// Another process committed the same image meanwhile: it is as good as ours.
+	default:
+		return nil, &fs.PathError{Op: "rename", Path: st.dir, Err: err}
+	}
+	for _, name := range names {
+		if err := s.setRef(name, d); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.barrier(); err != nil {
+		return nil, err
+	}
+	return s.Image(d)
+}
+
+// Close removes what was not committed. Objects stay: the next pull takes them after it has
+// hashed them, or gc removes them.
+func (st *Stage) Close() error {
+	if st.tree != nil {
+		st.tree.Close()
+	}
+	var err error
+	if st.dir != "" {
+		err = os.RemoveAll(st.dir)
+	}
+	for _, l := range []*Lock{st.own, st.share} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	return err
+}
+
+// sweepTmp removes what processes left that were killed.
+func (s *Store) sweepTmp() error {
+	entries, err := os.ReadDir(s.path("tmp"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := s.path("tmp", e.Name())
+		if strings.HasPrefix(e.Name(), "ref-") {
+			continue // a moment's link; gc has the lock that makes it safe to remove
+		}
+		l, err := lock(name, unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			continue // somebody lives who makes it, or it is gone
+		}
+		err = os.RemoveAll(name)
+		l.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func randomName() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

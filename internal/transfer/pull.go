@@ -1,0 +1,297 @@
+// Package transfer moves images between stores, registries and files.
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	digest "github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/blob"
+	"tare.dev/tare/internal/layer"
+	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/tree"
+)
+
+// A Source is where images come from: a registry, or files.
+type Source interface {
+	// Resolve finds what a tag or digest leads to: a manifest or an index.
+	Resolve(ctx context.Context, name string) (v1.Descriptor, error)
+	// Manifest returns a manifest or an index, verified.
+	Manifest(ctx context.Context, d v1.Descriptor) ([]byte, error)
+	// Open opens a blob at an offset. What comes is not verified.
+	Open(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// PullOptions of Pull. The zero value works.
+type PullOptions struct {
+	// Choose picks the manifest of an index that is for this machine.
+	Choose func(v1.Index) (v1.Descriptor, error)
+	// Names are what the image is called once it is there.
+	Names []string
+	// Progress is told of what happens. It must be quick.
+	Progress func(Event)
+	Limits   tree.Limits
+	Layer    layer.Limits
+	Blob     blob.Options
+}
+
+// An Event is a step of a transfer.
+type Event struct {
+	Kind    string // "layer", "bytes", "done", "resume", "exists"
+	Blob    digest.Digest
+	Current int64 // bytes of the blob so far
+	Total   int64
+	Cause   error // of "resume"
+}
+
+// Pulled is what Pull did.
+type Pulled struct {
+	Image  *store.Image
+	Digest digest.Digest // of what the name leads to: the index, where there is one
+	New    bool          // false: the image was there
+	Stats
+}
+
+// Stats are what a pull moved.
+type Stats struct {
+	Fetched int64 // bytes of blobs
+	Bytes   int64 // of regular files in all layers
+	Written int64 // of new objects
+	Files   int   // regular files in all layers
+}
+
+// ErrManifest is a manifest, index or config that is none we can use.
+var ErrManifest = errors.New("not an image we can use")
+
+const (
+	maxConfig = 4 << 20
+	maxLayers = 1024
+)
+
+// Pull brings an image into the store. When it returns without an error, the image lasts.
+func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOptions) (Pulled, error) {
+	p := puller{src: src, store: s, o: o}
+	if p.o.Progress == nil {
+		p.o.Progress = func(Event) {}
+	}
+	top, err := src.Resolve(ctx, name)
+	if err != nil {
+		return Pulled{}, err
+	}
+	desc, raw, err := p.manifest(ctx, top)
+	if err != nil {
+		return Pulled{}, err
+	}
+	out := Pulled{Digest: top.Digest}
+	out.Image, out.New, err = p.image(ctx, desc, raw)
+	out.Stats = p.stats
+	return out, err
+}
+
+type puller struct {
+	src   Source
+	store *store.Store
+	o     PullOptions
+	stats Stats
+}
+
+// manifest follows an index to the manifest for this machine.
+func (p *puller) manifest(ctx context.Context, d v1.Descriptor) (v1.Descriptor, []byte, error) {
+	raw, err := p.src.Manifest(ctx, d)
+	if err != nil {
+		return d, nil, err
+	}
+	if !IsIndex(d.MediaType, raw) {
+		return d, raw, nil
+	}
+	var index v1.Index
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return d, nil, fmt.Errorf("index %s: %w: %w", d.Digest, ErrManifest, err)
+	}
+	chosen, err := p.o.Choose(index)
+	if err != nil {
+		return d, nil, fmt.Errorf("index %s: %w", d.Digest, err)
+	}
+	if raw, err = p.src.Manifest(ctx, chosen); err != nil {
+		return d, nil, err
+	}
+	if IsIndex(chosen.MediaType, raw) {
+		return d, nil, fmt.Errorf("index %s: leads to another index: %w", d.Digest, ErrManifest)
+	}
+	return chosen, raw, nil
+}
+
+// IsIndex tells an index from a manifest, by its own word rather than the descriptor's.
+func IsIndex(mediaType string, raw []byte) bool {
+	var probe struct {
+		MediaType string            `json:"mediaType"`
+		Manifests []json.RawMessage `json:"manifests"`
+		Layers    []json.RawMessage `json:"layers"`
+	}
+	if json.Unmarshal(raw, &probe) != nil {
+		return false
+	}
+	if probe.MediaType != "" {
+		mediaType = probe.MediaType
+	}
+	switch mediaType {
+	case v1.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
+		return true
+	}
+	return probe.Layers == nil && probe.Manifests != nil
+}
+
+// image makes the image of a manifest.
+func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store.Image, bool, error) {
+	m, err := parseManifest(d, raw)
+	if err != nil {
+		return nil, false, err
+	}
+	if i, err := p.store.Image(d.Digest); err == nil {
+		p.o.Progress(Event{Kind: "exists", Blob: d.Digest})
+		return i, false, p.name(i)
+	}
+	config, rawConfig, err := p.config(ctx, m.Config)
+	if err != nil {
+		return nil, false, err
+	}
+	if got, want := len(config.RootFS.DiffIDs), len(m.Layers); got != want {
+		return nil, false, fmt.Errorf("manifest %s: %d layers, and %d in its config: %w", d.Digest, want, got, ErrManifest)
+	}
+	stage, err := p.store.Stage()
+	if err != nil {
+		return nil, false, err
+	}
+	defer stage.Close()
+	if err := p.layers(ctx, m, config, stage); err != nil {
+		return nil, false, err
+	}
+	i, err := stage.Commit(d.Digest, raw, rawConfig, p.o.Names...)
+	return i, true, err
+}
+
+func (p *puller) name(i *store.Image) error {
+	for _, name := range p.o.Names {
+		if err := p.store.Tag(i, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, stage *store.Stage) error {
+	b := tree.NewBuilder(stage.Tree(), p.o.Limits)
+	for n, d := range m.Layers {
+		if n > 0 {
+			b.NextLayer()
+		}
+		p.o.Progress(Event{Kind: "layer", Blob: d.Digest, Total: d.Size})
+		stats, err := layer.Unpack(ctx, p.opener(d), layer.Layer{
+			Name: d.Digest.String(), Size: d.Size, DiffID: config.RootFS.DiffIDs[n], Limits: p.o.Layer,
+		}, b, stage)
+		p.stats.Bytes += stats.Bytes
+		p.stats.Written += stats.Written
+		p.stats.Files += stats.Files
+		if err != nil {
+			return err
+		}
+		p.o.Progress(Event{Kind: "done", Blob: d.Digest, Current: d.Size, Total: d.Size})
+	}
+	if _, err := b.Finish(); err != nil {
+		return fmt.Errorf("tree: %w", err)
+	}
+	return nil
+}
+
+// opener opens a blob that is verified at its end and goes on after a broken connection.
+func (p *puller) opener(d v1.Descriptor) layer.Opener {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		o := p.o.Blob
+		o.Resumed = func(at int64, cause error) {
+			p.o.Progress(Event{Kind: "resume", Blob: d.Digest, Current: at, Total: d.Size, Cause: cause})
+		}
+		r, err := blob.NewReader(ctx, d, func(ctx context.Context, at int64) (io.ReadCloser, error) {
+			return p.src.Open(ctx, d, at)
+		}, o)
+		if err != nil {
+			return nil, err
+		}
+		return &counted{Reader: r, p: p, d: d}, nil
+	}
+}
+
+// counted reports what was read.
+type counted struct {
+	*blob.Reader
+	p    *puller
+	d    v1.Descriptor
+	read int64
+	told int64
+}
+
+const tellEvery = 256 << 10
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.read += int64(n)
+	c.p.stats.Fetched += int64(n)
+	if c.read-c.told >= tellEvery {
+		c.told = c.read
+		c.p.o.Progress(Event{Kind: "bytes", Blob: c.d.Digest, Current: c.read, Total: c.d.Size})
+	}
+	return n, err
+}
+
+// config fetches and parses the config, which is small.
+func (p *puller) config(ctx context.Context, d v1.Descriptor) (v1.Image, []byte, error) {
+	var config v1.Image
+	if d.Size > maxConfig {
+		return config, nil, fmt.Errorf("config %s: %d bytes: %w", d.Digest, d.Size, ErrManifest)
+	}
+	r, err := p.opener(d)(ctx)
+	if err != nil {
+		return config, nil, err
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return config, nil, fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return config, nil, fmt.Errorf("config %s: %w: %w", d.Digest, ErrManifest, err)
+	}
+	return config, raw, nil
+}
+
+// parseManifest reads a manifest of OCI or of Docker's schema 2, which have the same fields.
+func parseManifest(d v1.Descriptor, raw []byte) (v1.Manifest, error) {
+	var m v1.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("manifest %s: %w: %w", d.Digest, ErrManifest, err)
+	}
+	refuse := func(why string, args ...any) (v1.Manifest, error) {
+		return m, fmt.Errorf("manifest %s: %s: %w", d.Digest, fmt.Sprintf(why, args...), ErrManifest)
+	}
+	switch {
+	case m.SchemaVersion != 2:
+		return refuse("schema version %d", m.SchemaVersion)
+	case m.Config.Digest == "":
+		return refuse("no config")
+	case len(m.Layers) > maxLayers:
+		return refuse("%d layers", len(m.Layers))
+	}
+	for _, l := range append([]v1.Descriptor{m.Config}, m.Layers...) {
+		if _, err := blob.Hash(l.Digest); err != nil {
+			return refuse("%v", err)
+		}
+		if l.Size < 0 {
+			return refuse("blob %s has %d bytes", l.Digest, l.Size)
+		}
+	}
+	return m, nil
+}

@@ -1,2 +1,0 @@
-// Package transfer moves images between stores, registries and files.
-package transfer
