@@ -60,7 +60,9 @@ func command(name string) cli.Command {
 	flags, images := imagecli.Commands(imagecli.Options{
 		Version: version,
 		Runtime: func(std cli.IO, args []string) int {
-			runtime := runtimecli.Command(o)
+			inner := o
+			inner.Inner = true
+			runtime := runtimecli.Command(inner)
 			return cli.Main(&runtime, std, args)
 		},
 	})

@@ -152,7 +152,11 @@ func escape(path string) string {
 // tree returns a directory with the metadata.
 func (m *Mounter) tree(l Layout, t Tree) (string, error) {
 	if l.Tree == TreeStubs {
-		return t.Stubs, makeStubs(t, l.Data == DataLower)
+		hide := l.Data == DataLower
+		if hide {
+			t.Stubs += "-hiding" // the other kind would show the whiteouts
+		}
+		return t.Stubs, makeStubs(t, hide)
 	}
 	at := filepath.Join(m.Run, "trees", t.Key)
 	if err := os.MkdirAll(at, 0o700); err != nil {

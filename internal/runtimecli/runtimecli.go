@@ -27,6 +27,10 @@ type Options struct {
 	// LikeRunc makes errors on standard error look as runc's do, for programs
 	// that believe to have called it.
 	LikeRunc bool
+
+	// Inner is a command line that another command of the program made, which goes on
+	// after it: nothing of it is stored for the next time (see openStore).
+	Inner bool
 }
 
 // session is one call of the command line: what the global flags say.
@@ -65,7 +69,7 @@ func newSession(o Options) *session {
 // unless what it does depends on more than the command line.
 func (s *session) openStore(root string) store {
 	st := container.Store{Root: root, Warn: s.warn}
-	if os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" && !s.log.debug {
+	if !s.Inner && os.Getenv("LISTEN_FDS") == "" && os.Getenv("NOTIFY_SOCKET") == "" && !s.log.debug {
 		st.Replay = os.Args
 	}
 	return disk{st}
