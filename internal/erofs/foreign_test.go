@@ -133,12 +133,18 @@ func compareForeign(t *testing.T, path, dir string, compact bool) {
 	compareWalk(t, im, want)
 }
 
-func readFrom(t *testing.T, path string, st *unix.Stat_t) *erofs.Inode {
-	t.Helper()
-	in := &erofs.Inode{
-		Mode: st.Mode, UID: st.Uid, GID: st.Gid, Mtime: st.Mtim.Sec, MtimeNsec: uint32(st.Mtim.Nsec),
+// fromStat returns what stat tells of an inode; the sizes of the fields differ from CPU to CPU.
+func fromStat(st *unix.Stat_t) *erofs.Inode {
+	seconds, nanoseconds := st.Mtim.Unix()
+	return &erofs.Inode{
+		Mode: st.Mode, UID: st.Uid, GID: st.Gid, Mtime: seconds, MtimeNsec: uint32(nanoseconds),
 		Rdev: st.Rdev, Nlink: uint32(st.Nlink), Size: st.Size,
 	}
+}
+
+func readFrom(t *testing.T, path string, st *unix.Stat_t) *erofs.Inode {
+	t.Helper()
+	in := fromStat(st)
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:

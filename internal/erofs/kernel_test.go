@@ -64,21 +64,18 @@ func compareStat(t *testing.T, path string, in *erofs.Inode) {
 	if err := unix.Lstat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	got := erofs.Inode{
-		Mode: st.Mode, UID: st.Uid, GID: st.Gid, Mtime: st.Mtim.Sec, MtimeNsec: uint32(st.Mtim.Nsec),
-		Rdev: st.Rdev, Nlink: uint32(st.Nlink), Size: st.Size,
-	}
+	got := fromStat(&st)
 	want := *in
 	want.Data, want.Xattrs, want.Redirect = nil, nil, ""
 	if in.Mode&unix.S_IFMT == unix.S_IFDIR {
 		want.Size = st.Size
 	}
-	if !equalStat(got, want) {
-		t.Errorf("%q:\n%+v, want\n%+v", path, got, want)
+	if !equalStat(got, &want) {
+		t.Errorf("%q:\n%+v, want\n%+v", path, *got, want)
 	}
 }
 
-func equalStat(a, b erofs.Inode) bool {
+func equalStat(a, b *erofs.Inode) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Mtime == b.Mtime && a.MtimeNsec == b.MtimeNsec &&
 		a.Rdev == b.Rdev && a.Nlink == b.Nlink && a.Size == b.Size
 }
