@@ -16,6 +16,7 @@ import (
 	"tare.dev/tare/internal/host"
 	"tare.dev/tare/internal/program"
 	"tare.dev/tare/internal/seccomp"
+	"tare.dev/tare/internal/sysprog"
 )
 
 // Tristate is a switch that can also be left to be found out.
@@ -44,6 +45,7 @@ type CreateOptions struct {
 	Before        func()                      // called when all is prepared and the process is yet to be made; may be nil
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
+	Adopted       bool                        // whoever adopts the process will wait for it: it must become nobody else's child
 
 	// Edit makes last changes to the spec, for this start only; may be nil.
 	Edit func(*specs.Spec)
@@ -67,7 +69,8 @@ type creation struct {
 	pidfd     int
 	consoleFD int // our end of a foreground terminal's socket; 0: none
 	pipes     pipes
-	nets      pipes // network namespaces, which undo may need
+	monitor   *sysprog.Memory // nil: there is none
+	nets      pipes           // network namespaces, which undo may need
 	undo      []func()
 	caller    host.Facts
 	unlock    func()
@@ -101,7 +104,11 @@ func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
 		k.abort()
 		return nil, nil, fmt.Errorf("run %s: %w", id, err)
 	}
-	return k.c, &Process{Pid: k.pid, pidfd: k.pidfd}, nil
+	p := &Process{Pid: k.pid, pidfd: k.pidfd}
+	if o.Keep && !mountsPidfd(k.caller) {
+		p.leave = filepath.Join(k.c.dir, exitFile)
+	}
+	return k.c, p, nil
 }
 
 func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) {
@@ -118,6 +125,9 @@ func (s Store) create(id string, o CreateOptions, wait bool) (*creation, error) 
 		k.abort()
 	}
 	k.nets.closeAll()
+	if k.monitor != nil {
+		_ = k.monitor.Free()
+	}
 	if k.unlock != nil {
 		k.unlock()
 	}
@@ -141,6 +151,9 @@ func (k *creation) make(root, id string, wait bool) (err error) {
 	}
 	k.become()
 	if err := k.makeDir(id, wait); err != nil {
+		return err
+	}
+	if err := k.prepareMonitor(); err != nil {
 		return err
 	}
 	if k.prog, err = program.Compile(&k.in); err != nil {
@@ -180,6 +193,9 @@ func (k *creation) relaunch(mount int) (err error) {
 		}
 	}
 	if err := k.openGates(); err != nil {
+		return err
+	}
+	if err := k.prepareMonitor(); err != nil {
 		return err
 	}
 	if k.prog, err = program.Compile(&k.in); err != nil {

@@ -101,6 +101,7 @@ func (c *Container) remove() error {
 
 // removeDir removes the container's directory.
 func (c *Container) removeDir() error {
+	c.endMonitor()
 	_ = unix.Unmount(filepath.Join(c.dir, pidfdFile), unix.MNT_DETACH)
 	// state.json goes first: a directory without it is no container.
 	if err := os.Remove(filepath.Join(c.dir, recordFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -108,7 +109,7 @@ func (c *Container) removeDir() error {
 	}
 	// By name, and not by reading the directory: that takes descriptors, which
 	// a failed start may have run out of.
-	for _, name := range []string{configFile, program.ProcessFile, program.ExecFifo, program.StartFifo, program.FailureFile, pidfdFile, c.rec.Plain} {
+	for _, name := range []string{configFile, program.ProcessFile, program.ExecFifo, program.StartFifo, program.FailureFile, pidfdFile, exitFile, c.rec.Plain} {
 		if name != "" {
 			_ = os.Remove(filepath.Join(c.dir, name))
 		}

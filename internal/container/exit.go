@@ -23,6 +23,7 @@ type Process struct {
 	mu    sync.Mutex // held while it is reaped or signalled: a pid must not be another's by then
 	pidfd int        // -1 where the kernel has none
 	done  bool
+	leave string // file that its wait status goes to; "": none
 }
 
 // Wait waits for the process's end and returns its exit code, or 128 plus the
@@ -44,6 +45,10 @@ func (p *Process) Wait() (status int, err error) {
 	}
 	p.done = true
 	p.release()
+	if p.leave != "" {
+		// For a later look. The caller, who knows it, loses nothing without.
+		_ = leaveStatus(p.leave, ws)
+	}
 	return exitCode(ws), nil
 }
 
@@ -95,9 +100,9 @@ func (p *Process) release() {
 // keepExitStatus pins the process's pidfd by a bind mount in the container's
 // directory. From Linux 6.15 on it tells the exit code even after whoever was
 // the parent has reaped the process, so no process of ours needs to wait.
-// Where that cannot be done the exit status is just not known later.
+// Elsewhere a monitor does, see monitor.go.
 func (c *Container) keepExitStatus(pid int, f host.Facts) {
-	if !f.ExitInfo {
+	if !mountsPidfd(f) {
 		return
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
@@ -128,6 +133,9 @@ func (c *Container) exitStatus() *int {
 		if code, known := ExitStatus(fd); known {
 			return &code
 		}
+	}
+	if code := c.monitoredStatus(); code != nil {
+		return code
 	}
 	if p, err := c.process(); err == nil {
 		return p.zombieStatus()

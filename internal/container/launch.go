@@ -118,6 +118,9 @@ func (k *creation) prepare() error {
 	if err := k.findRootMount(); err != nil {
 		return err
 	}
+	if k.needsMonitor() {
+		k.in.Monitor = &program.Monitor{}
+	}
 	return k.openGates()
 }
 
@@ -204,6 +207,9 @@ func (k *creation) launch() error {
 		k.o.Before()
 	}
 	err = mem.Run()
+	if err == nil && k.in.Monitor != nil {
+		err = k.awaitProcess(mem)
+	}
 	if taken := k.take(mem); err == nil {
 		err = taken
 	}
@@ -222,7 +228,12 @@ func (k *creation) launch() error {
 
 // take takes charge of the process that the program has made, if it has.
 func (k *creation) take(mem *sysprog.Memory) (err error) {
-	if k.pid = int(mem.Word(k.prog.Pid)); k.pid <= 0 {
+	k.pid = int(mem.Word(k.prog.Pid))
+	if k.in.Monitor != nil {
+		k.undo = append(k.undo, k.endMonitored)
+		return nil
+	}
+	if k.pid <= 0 {
 		return nil
 	}
 	k.undo = append(k.undo, func() {
@@ -305,6 +316,24 @@ func (k *creation) takeConsole() error {
 // inherited lists the descriptors above those passed on that a caller has
 // given us without close-on-exec.
 func inherited(preserve int) ([]int, error) {
+	all, err := openDescriptors(-1)
+	if err != nil {
+		return nil, err
+	}
+	var fds []int
+	for _, fd := range all {
+		if fd < 3+preserve {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds, nil
+}
+
+// openDescriptors lists all descriptors but one.
+func openDescriptors(not int) ([]int, error) {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return nil, fmt.Errorf("list descriptors: %w", err)
@@ -316,11 +345,7 @@ func inherited(preserve int) ([]int, error) {
 	}
 	var fds []int
 	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil || fd < 3+preserve {
-			continue
-		}
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+		if fd, err := strconv.Atoi(name); err == nil && fd != not {
 			fds = append(fds, fd)
 		}
 	}

@@ -80,6 +80,15 @@ func input(t testing.TB, facts host.Facts, overlay string) *Input {
 	return in
 }
 
+// monitor is one whose memory is that of no CPU.
+func monitor() *Monitor {
+	return &Monitor{
+		FD: 8, Entry: 0x7000, Close: []int{3, 20, 21},
+		Spans: []sysprog.Span{{To: 0x1000}, {From: 0x2000, To: 0x5000}},
+		Tails: []sysprog.Span{{From: 0x8000, To: 0xf000}, {From: 0x8000, To: 0xc000}},
+	}
+}
+
 func filter(t testing.TB) *seccomp.Filter {
 	t.Helper()
 	return &seccomp.Filter{Prog: []unix.SockFilter{{Code: 6, K: 0x7fff0000}}}
@@ -108,6 +117,12 @@ func startCases(t *testing.T) map[string]*Input {
 	create := input(t, modern(), "")
 	create.Wait, create.Fork = true, true
 	cases["create"] = create
+	for name, facts := range map[string]host.Facts{"monitored": modern().Limit(6, 1), "monitored-4.19": modern().Limit(4, 19)} {
+		in := input(t, facts, "")
+		in.Monitor = monitor()
+		in.Wait, in.Fork = true, true
+		cases[name] = in
+	}
 	sec := input(t, modern(), `{"process": {"noNewPrivileges": false, "args": ["/bin/true"], "cwd": "/"}}`)
 	sec.Seccomp = filter(t)
 	cases["seccomp"] = sec
@@ -136,6 +151,8 @@ func TestStartsAreGolden(t *testing.T) {
 		})
 	}
 }
+
+func TestMonitorIsGolden(t *testing.T) { golden(t, "monitor", CompileMonitor(8)) }
 
 func TestStoredStartsAreGolden(t *testing.T) {
 	r := Replay{
@@ -242,6 +259,7 @@ func TestSpecsThatAreRefused(t *testing.T) {
 
 func FuzzCompile(f *testing.F) {
 	f.Add([]byte(plainSpec), uint8(0))
+	f.Add([]byte(plainSpec), uint8(128))
 	f.Add([]byte(`{"ociVersion":"1.0.0","process":{"args":["a"],"cwd":"/"},"root":{"path":"r"}}`), uint8(1))
 	kernels := [][2]int{{6, 18}, {6, 1}, {5, 10}, {5, 4}, {4, 19}}
 	f.Fuzz(func(t *testing.T, text []byte, kernel uint8) {
@@ -253,6 +271,9 @@ func FuzzCompile(f *testing.F) {
 		in := input(t, modern().Limit(v[0], v[1]), "")
 		in.Spec = &s
 		in.Fork = true
+		if kernel >= 128 {
+			in.Monitor = monitor()
+		}
 		p, err := Compile(in)
 		if err != nil {
 			return

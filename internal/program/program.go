@@ -43,7 +43,10 @@ type Input struct {
 	// Heap and HeapSize are the parent's memory that a waiting child has no use
 	// for: the child gives its copy back. 0: keep it.
 	Heap, HeapSize uintptr
-	Stdio          [3]int // what becomes descriptors 0, 1, 2
+
+	Monitor *Monitor // nil: the process is the caller's child
+
+	Stdio [3]int // what becomes descriptors 0, 1, 2
 
 	GateFD, GateParentFD int // socket for gates, and the parent's end to close
 	ConsoleFD            int // connected socket that gets the terminal's master
@@ -175,7 +178,7 @@ func (in *Input) gates() (g []Gate) {
 func NeedsFork(in *Input) bool {
 	// In a pid namespace that others are in, one with CAP_SYS_PTRACE could write
 	// to a memory that is shared.
-	return in.Wait || in.joins(specs.PIDNamespace) || len(in.gates()) > 0 || len(in.timeOffsets()) > 0 || in.terminal() || in.joins(specs.TimeNamespace) || in.newNS(specs.TimeNamespace)
+	return in.Wait || in.Monitor != nil || in.joins(specs.PIDNamespace) || len(in.gates()) > 0 || len(in.timeOffsets()) > 0 || in.terminal() || in.joins(specs.TimeNamespace) || in.newNS(specs.TimeNamespace)
 }
 
 // compiler carries what the parts of Compile share.

@@ -68,7 +68,7 @@ func CompileReplay(in *Input, r *Replay) (*Program, error) {
 // Replayable tells whether a start can be stored: it needs nothing of Go while
 // it runs, and ends completely when its first process does.
 func Replayable(in *Input) bool {
-	if len(in.gates()) > 0 || in.terminal() || in.Spec.Hooks != nil || len(in.timeOffsets()) > 0 || in.newNS(specs.TimeNamespace) {
+	if in.Monitor != nil || len(in.gates()) > 0 || in.terminal() || in.Spec.Hooks != nil || len(in.timeOffsets()) > 0 || in.newNS(specs.TimeNamespace) {
 		return false
 	}
 	if !in.newNS(specs.PIDNamespace) || in.inUserNS() || in.Facts.UID != 0 || in.Facts.InUserNS || !in.Facts.Pidfd {

@@ -58,6 +58,9 @@ func (c *compiler) parent() {
 	}
 
 	child := c.Label("child")
+	if c.in.Monitor != nil {
+		c.beginMonitor(restore)
+	}
 	var flags uintptr
 	for _, n := range namespaces[:2] { // the others are made by unshare, after the cgroup is joined
 		if c.in.newNS(n.kind) {
@@ -70,14 +73,20 @@ func (c *compiler) parent() {
 		first = c.joinFirst(cgroupFD)
 		flags |= unix.CLONE_PARENT // a pidfd would be the first child's
 		cgroupFD = nil
-	} else if c.facts.Pidfd {
+	} else if c.facts.Pidfd && c.in.Monitor == nil {
 		flags |= unix.CLONE_PIDFD
+	}
+	if c.in.Monitor != nil {
+		flags |= unix.CLONE_PARENT_SETTID // so the caller knows it before the process says anything
 	}
 	c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
 	if first != nil {
 		c.Do("", "exit_group", sysprog.Int(0))
 		c.Here(c.afterFirst)
 		c.waitFor(first)
+	}
+	if c.in.Monitor != nil {
+		c.endMonitor()
 	}
 	c.Here(restore)
 	c.endParent(old)
@@ -161,18 +170,23 @@ func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *sysprog.Slot {
 
 // cloneArgs is struct clone_args of clone3(2), in 64-bit words.
 const (
-	argFlags, argPidfd, argSignal, argCgroup = 0, 1, 4, 10
-	cloneArgsSize                            = 11 * 8
+	argFlags, argPidfd, argTID, argSignal, argCgroup = 0, 1, 3, 4, 10
+	cloneArgsSize                                    = 11 * 8
 )
 
 // clone emits the clone of a process that goes on at child. With CLONE_PIDFD
-// in flags its pidfd goes to c.Pidfd.
+// in flags its pidfd goes to c.Pidfd, with CLONE_PARENT_SETTID its number to
+// c.Pid before it runs; not both, which clone(2) has one argument for.
 func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, child *sysprog.Label) *sysprog.Op {
 	if !c.in.Fork {
 		flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}
+	out := c.Pidfd
+	if flags&unix.CLONE_PARENT_SETTID != 0 {
+		out = c.Pid
+	}
 	if !c.facts.Clone3 {
-		return c.Do(what, "clone", sysprog.Int(flags|uintptr(unix.SIGCHLD)), sysprog.Int(0), sysprog.At(c.Pidfd)).IfZero(child)
+		return c.Do(what, "clone", sysprog.Int(flags|uintptr(unix.SIGCHLD)), sysprog.Int(0), sysprog.At(out)).IfZero(child)
 	}
 	wide := uint64(flags) // some flags do not fit a 32-bit word
 	if c.facts.ClearSighand {
@@ -188,6 +202,9 @@ func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, chi
 	}
 	b := c.Buf(args)
 	b.SetPtr(argPidfd*8, sysprog.At(c.Pidfd))
+	if out == c.Pid {
+		b.SetPtr(argTID*8, sysprog.At(out))
+	}
 	if cgroupFD != nil && c.facts.IntoCgroup {
 		into := c.SlotIn("cgroup fd", b, argCgroup*8)
 		if c.inParent {
@@ -323,7 +340,9 @@ func (c *compiler) childBegin() {
 		// Else the child would not notice the parent's death at a gate.
 		c.Do("close the parent's end of the gate", "close", sysprog.Int(c.in.GateParentFD))
 	}
-	if c.in.Wait && c.in.Heap != 0 && c.replay == nil {
+	if c.in.Monitor != nil {
+		c.Do("close the exit status", "close", sysprog.Int(c.in.Monitor.FD))
+	} else if c.in.Wait && c.in.Heap != 0 && c.replay == nil {
 		c.Do("give memory back", "munmap", sysprog.Int(c.in.Heap), sysprog.Int(c.in.HeapSize))
 	}
 	dfl := c.Buf(make([]byte, 32))

@@ -73,10 +73,18 @@ func (l *launch) options(s *session) (container.CreateOptions, error) {
 		NoNewKeyring:  l.noNewKeyring,
 		SystemdCgroup: systemd,
 		Rootless:      rootless,
+		Adopted:       l.adopted(s),
 		Stdio:         streams(),
 		Warn:          s.warn,
 		Debug:         s.log.debugf,
 	}, nil
+}
+
+// adopted tells whether somebody else will wait for the process once we are
+// gone: whoever wants to know its number, as engines and systemd do. Nobody
+// else would ask for it.
+func (l *launch) adopted(s *session) bool {
+	return l.pidFile != "" || l.pidfdSocket != "" || s.getenv("NOTIFY_SOCKET") != ""
 }
 
 func absolute(path string) (string, error) {

@@ -13,9 +13,12 @@ import (
 )
 
 const waitLong = `Wait until a container has stopped. The exit status is that of its first process:
-what it exited with, or 128 and the number of the signal that killed it. It is an
-error when the status is not known any more: only the parent of a process, and on
-Linux 6.15 or later one who was waiting at that time, is told.`
+what it exited with, or 128 and the number of the signal that killed it. It can be
+asked for again until the container is deleted.
+
+It is an error when the status is not known: before Linux 6.15, and for users other
+than root, of a container that was created with --pid-file or --pidfd-socket, whose
+maker waits for the process itself, or whose monitor was killed.`
 
 func waitCommand(s *session) cli.Command {
 	return cli.Command{
@@ -50,6 +53,9 @@ func waitFor(h handle) (int, error) {
 // waitForEnd waits for the process with the pid, which h said is its first one.
 func waitForEnd(h handle, pid int) (int, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ENOSYS) {
+		return waitByLooking(h)
+	}
 	if err == nil {
 		defer unix.Close(pidfd)
 	} else if !errors.Is(err, unix.ESRCH) {
@@ -84,6 +90,23 @@ func waitForEnd(h handle, pid int) (int, error) {
 	}
 	return exitStatus(h.ID(), st)
 }
+
+// waitByLooking is for Linux < 5.3, which has no pidfds.
+func waitByLooking(h handle) (int, error) {
+	for {
+		st, err := h.State()
+		if err != nil {
+			return 0, err
+		}
+		if st.Status == specs.StateStopped {
+			return exitStatus(h.ID(), st)
+		}
+		time.Sleep(lookAgain)
+	}
+}
+
+// lookAgain is how long waitByLooking looks away.
+const lookAgain = 50 * time.Millisecond
 
 // patience is how long a parent may take to reap a process.
 const patience = time.Second

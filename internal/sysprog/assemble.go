@@ -145,6 +145,10 @@ func (a *assembler) op(i int, op *Op) error {
 		if to.label == nil {
 			continue
 		}
+		if to.label.addr != 0 {
+			w[to.word] = to.label.addr
+			continue
+		}
 		if to.label.index < 0 {
 			return fmt.Errorf("label %s is nowhere", to.label.name)
 		}

@@ -120,6 +120,7 @@ var (
 		{unix.CLONE_VM, "CLONE_VM"},
 		{unix.CLONE_VFORK, "CLONE_VFORK"},
 		{unix.CLONE_PARENT, "CLONE_PARENT"},
+		{unix.CLONE_PARENT_SETTID, "CLONE_PARENT_SETTID"},
 	}
 	treeFlags = []flag{
 		{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"},
@@ -143,6 +144,7 @@ var (
 		{unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"},
 		{unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"},
 		{unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"},
+		{unix.PR_SET_NAME, "PR_SET_NAME"},
 	}
 )
 

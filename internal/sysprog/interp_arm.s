@@ -148,3 +148,9 @@ exited:
 
 done:
 	RET
+
+// func code() uintptr
+TEXT ·code(SB), NOSPLIT|NOFRAME, $0-4
+	MOVW $·loop(SB), R0
+	MOVW R0, ret+0(FP)
+	RET

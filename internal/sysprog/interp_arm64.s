@@ -136,3 +136,9 @@ exited:
 
 done:
 	RET
+
+// func code() uintptr
+TEXT ·code(SB), NOSPLIT|NOFRAME, $0-8
+	MOVD $·loop(SB), R0
+	MOVD R0, ret+0(FP)
+	RET

@@ -21,9 +21,11 @@ type Memory struct {
 const step = 1 << 20
 
 // Load assembles l for the first free place from Base on and maps it there.
-func Load(l *List) (*Memory, error) {
+func Load(l *List) (*Memory, error) { return loadAt(l, Base, places) }
+
+func loadAt(l *List, base uintptr, places int) (*Memory, error) {
 	for i := 0; ; i++ {
-		img, err := Assemble(l, Base+uintptr(i)*step)
+		img, err := Assemble(l, base+uintptr(i)*step)
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +33,7 @@ func Load(l *List) (*Memory, error) {
 			return nil, fmt.Errorf("program of %d bytes: at most %d are possible", len(img.Bytes), step)
 		}
 		m, err := img.Load()
-		if err == nil || i == 255 || !errors.Is(err, unix.EEXIST) {
+		if err == nil || i == places-1 || !errors.Is(err, unix.EEXIST) {
 			return m, err
 		}
 	}

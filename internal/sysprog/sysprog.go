@@ -74,7 +74,8 @@ const Again = "again"
 // Label is a place in a List.
 type Label struct {
 	name  string
-	index int // of the op that follows; -1 until marked
+	index int     // of the op that follows; -1 until marked
+	addr  uintptr // of an op of another list; see Enter
 }
 
 // Slot is a machine word in the program's memory that a result is stored in

@@ -12,7 +12,6 @@ import (
 func TestExitStatusOfADetachedContainerIsKept(t *testing.T) {
 	t.Parallel()
 	peerLacks(t, "keep no exit status", "runc", "crun")
-	needKernel(t, 6, 15) // PIDFD_GET_INFO of a process that has been waited for
 	for _, c := range []struct {
 		name string
 		args []string
@@ -33,7 +32,7 @@ func TestExitStatusOfADetachedContainerIsKept(t *testing.T) {
 				b.must("kill", b.id, c.kill)
 			}
 			b.stopped()
-			// The kernel tells once the process has been waited for, which is its parent's affair.
+			// It is known once the process has been waited for, which is its parent's affair.
 			eventually(t, fmt.Sprintf("state with exitStatus %d", c.want), func() bool {
 				_, all := b.state()
 				return fmt.Sprint(all["exitStatus"]) == fmt.Sprint(c.want)
