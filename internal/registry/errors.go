@@ -80,11 +80,11 @@ func hint(host string, err error) string {
 	case errors.As(err, &answer):
 		return answer.hint(host)
 	case errors.As(err, &authority):
-		return "if this is the right server, put the certificate of its authority at " + DefaultCertDirs()[0] + "/" + host + "/ca.crt"
+		return "if this is the right server, name its authority with --ca FILE, or put it at " + DefaultCertDirs()[0] + "/" + host + "/ca.crt"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "is this machine's clock right?"
 	case isPlain(err):
-		return host + " speaks plain HTTP, which must be allowed by name: --insecure " + host
+		return host + " speaks plain HTTP, which must be allowed by name: --plain-http " + host
 	}
 	return ""
 }
@@ -130,7 +130,7 @@ func (e *statusError) hint(host string) string {
 		return host + " limits how often it is asked: wait, log in, or use a mirror"
 	case http.StatusBadRequest:
 		if strings.Contains(e.text, "HTTP request to an HTTPS server") {
-			return host + " speaks https: do not name it as insecure"
+			return host + " speaks https: leave out --plain-http " + host
 		}
 	}
 	return ""

@@ -79,7 +79,7 @@ func (c *Client) put(ctx context.Context, d v1.Descriptor, r io.Reader) error {
 			return err
 		}
 		c.a.o.Note(fmt.Sprintf("push %s: %s; again", d.Digest, cause(err)))
-		if err := sleep(ctx, pause(try)); err != nil {
+		if err := sleep(ctx, pause(c.a.retrier.wait, try)); err != nil {
 			return err
 		}
 		if _, err := seeker.Seek(start, io.SeekStart); err != nil {

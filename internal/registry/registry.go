@@ -62,6 +62,7 @@ type Access struct {
 	o           Options
 	http        *http.Client
 	transport   *router
+	retrier     *retrier
 	credentials credentials
 	tokens      tokens
 	hosts       hosts
@@ -91,8 +92,9 @@ func New(o Options) (*Access, error) {
 	}
 	a := &Access{o: o}
 	a.transport = &router{trust: trust, make: func(c *tls.Config) *http.Transport { return newTransport(c, proxy) }}
+	a.retrier = &retrier{next: &guard{next: a.transport, idle: o.Idle}, max: o.Retries, note: o.Note, wait: firstWait}
 	a.http = &http.Client{
-		Transport:     &retrier{next: &guard{next: a.transport, idle: o.Idle}, max: o.Retries, note: o.Note},
+		Transport:     a.retrier,
 		CheckRedirect: checkRedirect,
 	}
 	a.credentials = credentials{first: o.Credential, files: o.AuthFiles}

@@ -18,6 +18,7 @@ type retrier struct {
 	next http.RoundTripper
 	max  int
 	note func(string)
+	wait time.Duration // before the second try; it doubles from one to the next
 }
 
 const (
@@ -33,7 +34,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if why == "" || try >= r.max {
 			return resp, err
 		}
-		wait := pause(try)
+		wait := pause(r.wait, try)
 		if resp != nil {
 			asked, given := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 			if asked > maxAsked {
@@ -117,8 +118,8 @@ func isPassing(err error) bool {
 
 // pause is how long to wait after a number of tries: twice as long each time, and by
 // a fifth more or less, so that devices that lost one server do not return as one.
-func pause(try int) time.Duration {
-	wait := min(firstWait<<min(try, 10), maxWait)
+func pause(first time.Duration, try int) time.Duration {
+	wait := min(first<<min(try, 10), maxWait)
 	return wait*4/5 + rand.N(wait*2/5)
 }
 

@@ -99,6 +99,7 @@ func newClient(t *testing.T, host string, o Options) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
+	a.retrier.wait = 10 * time.Millisecond
 	ref, err := reference.Parse(host + "/team/app:1")
 	if err != nil {
 		t.Fatal(err)
