@@ -35,14 +35,18 @@ const (
 	compatChecksum = 1
 	compatMtime    = 2 // the times are those of modification
 
-	incompatChunked = 4
+	incompatZeroPadding = 1 // compressed files, see below
+	incompatCompression = 2 // likewise: with its parameters after the superblock
+	incompatChunked     = 4
 )
 
 // Layouts of an inode's data, bits 1 to 3 of i_format.
 const (
-	layoutPlain  = 0
-	layoutInline = 2 // the bytes after the last whole block follow the inode
-	layoutChunks = 4 // block addresses of chunks follow the inode
+	layoutPlain   = 0
+	layoutFull    = 1 // compressed
+	layoutInline  = 2 // the bytes after the last whole block follow the inode
+	layoutCompact = 3 // compressed
+	layoutChunks  = 4 // block addresses of chunks follow the inode
 )
 
 const (

@@ -6,9 +6,13 @@ import (
 	"io"
 )
 
-// ErrCorrupt is an image that breaks the rules of the format, or uses more of it than this
-// package reads: compression, several devices, blocks that are not 4096 bytes.
-var ErrCorrupt = errors.New("not an image as it should be")
+var (
+	// ErrCorrupt is an image that breaks the rules of the format, or uses more of it than this
+	// package reads: several devices, blocks that are not 4096 bytes, fragments of files.
+	ErrCorrupt = errors.New("not an image as it should be")
+	// ErrCompressed is a file whose contents only the kernel reads.
+	ErrCompressed = errors.New("compressed")
+)
 
 // An Image is an image to read. Its methods are for one goroutine at a time: they share a buffer.
 // They trust nothing in the image; what one call does and holds is bounded by the image's size.
@@ -63,7 +67,8 @@ func (im *Image) readSuper() error {
 	if s[12] != blockBits || s[90] != 0 {
 		return fmt.Errorf("blocks of 2^%d bytes, of directories 2^%d times that: %w", s[12], s[90], ErrCorrupt)
 	}
-	if unknown := le.Uint32(s[80:]) &^ incompatChunked; unknown != 0 {
+	const known = incompatChunked | incompatZeroPadding | incompatCompression
+	if unknown := le.Uint32(s[80:]) &^ known; unknown != 0 {
 		return fmt.Errorf("features %#x: %w", unknown, ErrCorrupt)
 	}
 	if le.Uint16(s[86:]) != 0 {

@@ -24,7 +24,8 @@ type node struct {
 }
 
 // Inode reads an inode. Redirect is filled in, and so is Data for symbolic links and for regular
-// files of up to 4096 bytes; larger ones are read with Contents.
+// files of up to 4096 bytes; larger ones are read with Contents. Of a compressed file there is
+// all but the contents.
 func (im *Image) Inode(nid NID) (Inode, error) {
 	n, err := im.node(nid)
 	if err != nil {
@@ -34,7 +35,7 @@ func (im *Image) Inode(nid NID) (Inode, error) {
 		return Inode{}, fmt.Errorf("inode %d: %w", nid, err)
 	}
 	kind := fileType(n.Mode)
-	if kind == typeSymlink || kind == typeRegular && n.Redirect == "" && n.Size > 0 && n.Size <= fillData {
+	if kind == typeSymlink || kind == typeRegular && n.fill() {
 		n.Data = make([]byte, n.Size)
 		if err := im.readData(n, n.Data, 0); err != nil {
 			return Inode{}, fmt.Errorf("inode %d: %w", nid, err)
@@ -46,8 +47,16 @@ func (im *Image) Inode(nid NID) (Inode, error) {
 	return n.Inode, nil
 }
 
+// fill tells whether Inode fills in the contents of the regular file.
+func (n *node) fill() bool {
+	return n.Redirect == "" && n.Size > 0 && n.Size <= fillData && !n.compressed()
+}
+
+func (n *node) compressed() bool { return n.layout == layoutFull || n.layout == layoutCompact }
+
 // Contents returns the contents of a regular file that is no redirect, of any size. The reader
-// is good for as long as the image, and shares its buffer.
+// is good for as long as the image, and shares its buffer. The error for a compressed file wraps
+// ErrCompressed.
 func (im *Image) Contents(nid NID) (*io.SectionReader, error) {
 	n, err := im.node(nid)
 	if err != nil {
@@ -58,6 +67,9 @@ func (im *Image) Contents(nid NID) (*io.SectionReader, error) {
 	}
 	if fileType(n.Mode) != typeRegular || n.Redirect != "" {
 		return nil, fmt.Errorf("inode %d: contents of mode %#o, redirect %q: %w", nid, n.Mode, n.Redirect, unix.EINVAL)
+	}
+	if n.compressed() {
+		return nil, fmt.Errorf("inode %d: %w", nid, ErrCompressed)
 	}
 	return io.NewSectionReader(&contents{im, n}, 0, n.Size), nil
 }
@@ -158,7 +170,7 @@ func (im *Image) checkData(n *node) error {
 		}
 	case typeDir:
 		// Without chunks a directory is no larger than the image.
-		if n.Size == 0 || n.layout == layoutChunks {
+		if n.Size == 0 || n.layout != layoutPlain && n.layout != layoutInline {
 			return fmt.Errorf("directory of %d bytes in layout %d: %w", n.Size, n.layout, ErrCorrupt)
 		}
 	}
@@ -182,6 +194,8 @@ func (im *Image) checkLayout(n *node) error {
 		tail := n.tail()
 		ok = im.within(int64(n.union)<<blockBits, n.Size-tail) || n.Size == tail
 		ok = ok && n.after&(blockSize-1)+tail <= blockSize && im.within(n.after, tail)
+	case layoutFull, layoutCompact: // the map is the kernel's to read
+		ok = fileType(n.Mode) == typeRegular
 	case layoutChunks:
 		ok = n.union&^(chunkBitsMask|chunkIndexes) == 0
 		bits := blockBits + n.union&chunkBitsMask
