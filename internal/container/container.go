@@ -3,7 +3,8 @@
 // What it keeps lies in one directory per container, in memory; a failed
 // create leaves nothing: no directory, mount, control group or process.
 // It restarts nothing and stays nowhere: no process of Tare runs beside a
-// container.
+// container, but where the kernel tells only a parent the exit status, and
+// nobody else waits for it, a monitor without Go (see monitor.go).
 package container
 
 import (
@@ -71,6 +72,7 @@ type record struct {
 	Late       *late             `json:"late,omitempty"`
 	Plain      string            `json:"plain,omitempty"`  // see plainName
 	Groups     []string          `json:"groups,omitempty"` // directories made for it, innermost first
+	Ahead      []string          `json:"ahead,omitempty"`  // programs of its start and delete, stored for once
 }
 
 // late names the calls that the process makes after `start`, so that start can
