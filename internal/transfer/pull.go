@@ -33,6 +33,8 @@ type PullOptions struct {
 	Choose func(v1.Index) (v1.Descriptor, error)
 	// Names are what the image is called once it is there.
 	Names []string
+	// Again fetches an image that is there, and puts it in the place of the one that is.
+	Again bool
 	// Progress is told of what happens. It must be quick.
 	Progress func(Event)
 	Limits   tree.Limits
@@ -75,10 +77,10 @@ const (
 
 // Pull brings an image into the store. When it returns without an error, the image lasts.
 func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOptions) (Pulled, error) {
-	p := puller{src: src, store: s, o: o}
-	if p.o.Progress == nil {
-		p.o.Progress = func(Event) {}
+	if o.Progress == nil {
+		o.Progress = func(Event) {}
 	}
+	p := puller{fetcher: fetcher{src: src, blob: o.Blob, progress: o.Progress}, store: s, o: o}
 	top, err := src.Resolve(ctx, name)
 	if err != nil {
 		return Pulled{}, err
@@ -89,12 +91,13 @@ func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOp
 	}
 	out := Pulled{Digest: top.Digest}
 	out.Image, out.New, err = p.image(ctx, desc, raw)
+	p.stats.Fetched = p.fetched
 	out.Stats = p.stats
 	return out, err
 }
 
 type puller struct {
-	src   Source
+	fetcher
 	store *store.Store
 	o     PullOptions
 	stats Stats
@@ -152,7 +155,7 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 	if err != nil {
 		return nil, false, err
 	}
-	if i, err := p.store.Image(d.Digest); err == nil {
+	if i, err := p.store.Image(d.Digest); err == nil && !p.o.Again {
 		p.o.Progress(Event{Kind: "exists", Blob: d.Digest})
 		return i, false, p.name(i)
 	}
@@ -171,7 +174,11 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 	if err := p.layers(ctx, m, config, stage); err != nil {
 		return nil, false, err
 	}
-	i, err := stage.Commit(d.Digest, raw, rawConfig, p.o.Names...)
+	commit := stage.Commit
+	if p.o.Again {
+		commit = stage.Replace
+	}
+	i, err := commit(d.Digest, raw, rawConfig, p.o.Names...)
 	return i, true, err
 }
 
@@ -208,52 +215,13 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 	return nil
 }
 
-// opener opens a blob that is verified at its end and goes on after a broken connection.
-func (p *puller) opener(d v1.Descriptor) layer.Opener {
-	return func(ctx context.Context) (io.ReadCloser, error) {
-		o := p.o.Blob
-		o.Resumed = func(at int64, cause error) {
-			p.o.Progress(Event{Kind: "resume", Blob: d.Digest, Current: at, Total: d.Size, Cause: cause})
-		}
-		r, err := blob.NewReader(ctx, d, func(ctx context.Context, at int64) (io.ReadCloser, error) {
-			return p.src.Open(ctx, d, at)
-		}, o)
-		if err != nil {
-			return nil, err
-		}
-		return &counted{Reader: r, p: p, d: d}, nil
-	}
-}
-
-// counted reports what was read.
-type counted struct {
-	*blob.Reader
-	p    *puller
-	d    v1.Descriptor
-	read int64
-	told int64
-}
-
-const tellEvery = 256 << 10
-
-func (c *counted) Read(b []byte) (int, error) {
-	n, err := c.Reader.Read(b)
-	c.read += int64(n)
-	c.p.stats.Fetched += int64(n)
-	if c.read-c.told >= tellEvery {
-		c.told = c.read
-		c.p.o.Progress(Event{Kind: "bytes", Blob: c.d.Digest, Current: c.read, Total: c.d.Size})
-	}
-	return n, err
-}
-
 // config fetches and parses the config, which is small.
 func (p *puller) config(ctx context.Context, d v1.Descriptor) (v1.Image, []byte, error) {
 	var config v1.Image
 	if d.Size > maxConfig {
 		return config, nil, fmt.Errorf("config %s: %d bytes: %w", d.Digest, d.Size, ErrManifest)
 	}
-	r, err := p.opener(d)(ctx)
+	r, err := p.open(ctx, d)
 	if err != nil {
 		return config, nil, err
 	}

@@ -1,0 +1,61 @@
+package transfer
+
+import (
+	"context"
+	"io"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/blob"
+	"tare.dev/tare/internal/layer"
+)
+
+// A fetcher opens the blobs of a source, and tells how they come.
+type fetcher struct {
+	src      Source
+	blob     blob.Options
+	progress func(Event)
+	fetched  int64 // bytes of blobs
+}
+
+// open opens a blob that is verified at its end and goes on after a broken connection.
+func (f *fetcher) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	o := f.blob
+	o.Resumed = func(at int64, cause error) {
+		f.progress(Event{Kind: "resume", Blob: d.Digest, Current: at, Total: d.Size, Cause: cause})
+	}
+	r, err := blob.NewReader(ctx, d, func(ctx context.Context, at int64) (io.ReadCloser, error) {
+		return f.src.Open(ctx, d, at)
+	}, o)
+	if err != nil {
+		return nil, err
+	}
+	return &counted{Reader: r, f: f, d: d}, nil
+}
+
+// opener opens that blob when its layer is unpacked.
+func (f *fetcher) opener(d v1.Descriptor) layer.Opener {
+	return func(ctx context.Context) (io.ReadCloser, error) { return f.open(ctx, d) }
+}
+
+// counted reports what was read.
+type counted struct {
+	*blob.Reader
+	f    *fetcher
+	d    v1.Descriptor
+	read int64
+	told int64
+}
+
+const tellEvery = 256 << 10
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.read += int64(n)
+	c.f.fetched += int64(n)
+	if c.read-c.told >= tellEvery {
+		c.told = c.read
+		c.f.progress(Event{Kind: "bytes", Blob: c.d.Digest, Current: c.read, Total: c.d.Size})
+	}
+	return n, err
+}
