@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/rootfs"
 	"tare.dev/tare/internal/store"
 )
 
@@ -40,7 +41,7 @@ func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
 	s := &session{Options: o, root: "/var/lib/tare", run: "/run/tare"}
 	return s.flags, []cli.Command{
 		runCommand(s),
-		pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
+		storeCommand(s), pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
 	}
 }
 
@@ -54,6 +55,10 @@ func work() {
 // interruptible ends the context on the first SIGINT or SIGTERM, so that nothing is left behind.
 func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+}
+
+func (s *session) mounter() *rootfs.Mounter {
+	return &rootfs.Mounter{Run: filepath.Join(s.run, "mnt")}
 }
 
 func (s *session) open() (*store.Store, error) {

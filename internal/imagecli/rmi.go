@@ -32,7 +32,7 @@ func rmiCommand(s *session) cli.Command {
 			defer st.Close()
 			var errs []error
 			for _, arg := range c.Args {
-				err := remove(c, st, arg)
+				err := remove(s, c, st, arg)
 				if force && errors.Is(err, store.ErrNotFound) {
 					err = nil
 				}
@@ -48,7 +48,7 @@ func rmiCommand(s *session) cli.Command {
 }
 
 // remove takes one name away, or a whole image when a digest was given.
-func remove(c *cli.Call, st *store.Store, arg string) error {
+func remove(s *session, c *cli.Call, st *store.Store, arg string) error {
 	if r, err := reference.Parse(arg); err == nil {
 		name := r.String()
 		if d, err := st.Ref(name); err == nil {
@@ -61,6 +61,10 @@ func remove(c *cli.Call, st *store.Store, arg string) error {
 	}
 	i, err := find(st, arg)
 	if err != nil {
+		return err
+	}
+	// A container that was killed has left its mount.
+	if err := release(s.mounter(), i); err != nil {
 		return err
 	}
 	if err := st.Remove(i); err != nil {

@@ -107,7 +107,8 @@ func (r *run) run(s *session, c *cli.Call) (err error) {
 type instance struct {
 	id, dir string
 	mounter *rootfs.Mounter
-	key     string
+	own     *os.File // its lock: see sweep
+	image   *store.Image
 	use     *store.Lock
 	mounts  []string // to be unmounted, the last first
 }
@@ -117,7 +118,7 @@ func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []st
 		return nil, err
 	}
 	in = &instance{id: r.o.ID, dir: filepath.Join(s.run, "containers", r.o.ID)}
-	in.mounter = &rootfs.Mounter{Run: filepath.Join(s.run, "mnt")}
+	in.mounter = s.mounter()
 	if r.layout != "" {
 		l, err := rootfs.ParseLayout(r.layout)
 		if err != nil {
@@ -128,10 +129,16 @@ func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []st
 	if err := os.MkdirAll(filepath.Dir(in.dir), 0o711); err != nil {
 		return nil, err
 	}
+	if err := s.sweep(); err != nil {
+		return nil, err
+	}
 	if err := os.Mkdir(in.dir, 0o711); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("run: a container %s is there already", r.o.ID)
 		}
+		return nil, err
+	}
+	if in.own, err = lockDir(in.dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -154,10 +161,15 @@ func (r *run) mount(in *instance, st *store.Store, image *store.Image) error {
 	if err := os.Mkdir(r.o.Rootfs, 0o755); err != nil {
 		return err
 	}
-	in.key = image.Digest.Encoded()
+	file, err := image.TreePath()
+	if err != nil {
+		return err
+	}
+	in.image = image
+	key := image.Digest.Encoded()
 	mt := rootfs.Mount{
 		Tree: rootfs.Tree{
-			Key: in.key, File: image.TreePath(), Stubs: filepath.Join(st.Dir(), "stubs", in.key),
+			Key: key, File: file, Stubs: filepath.Join(st.Dir(), "stubs", key),
 			Data: []string{st.Objects().Path()},
 		},
 		Target: r.o.Rootfs,
@@ -259,10 +271,26 @@ func (in *instance) remove() error {
 	if len(errs) == 0 { // never remove through a mount
 		errs = append(errs, os.RemoveAll(in.dir))
 	}
+	if in.own != nil {
+		in.own.Close()
+	}
 	if in.use != nil {
 		errs = append(errs, in.use.Close())
 	}
+	if in.image != nil {
+		errs = append(errs, release(in.mounter, in.image))
+	}
 	return errors.Join(errs...)
+}
+
+// release unmounts the tree of an image when no container uses it any more.
+func release(m *rootfs.Mounter, i *store.Image) error {
+	l, ok, err := i.Alone()
+	if err != nil || !ok {
+		return err
+	}
+	defer l.Close()
+	return m.Release(i.Digest.Encoded())
 }
 
 func newID() string {

@@ -271,4 +271,3 @@ func short(err error) error {
 	}
 	return err
 }
-

@@ -42,8 +42,12 @@ const (
 // layouts is all of them, the best first.
 func layouts() []Layout {
 	return []Layout{
-		{TreeFile, DataOnly}, {TreeLoop, DataOnly}, {TreeFile, DataLower}, {TreeLoop, DataLower},
-		{TreeStubs, DataOnly}, {TreeStubs, DataLower},
+		{TreeFile, DataOnly},
+		{TreeLoop, DataOnly},
+		{TreeFile, DataLower},
+		{TreeLoop, DataLower},
+		{TreeStubs, DataOnly},
+		{TreeStubs, DataLower},
 	}
 }
 

@@ -17,13 +17,14 @@ func (s *Store) Remove(i *Image) error {
 }
 
 func (s *Store) remove(i *Image) error {
-	busy, err := i.busy()
+	l, ok, err := i.Alone()
 	if err != nil {
 		return err
 	}
-	if busy {
+	if !ok {
 		return ErrInUse
 	}
+	defer l.Close()
 	// The names first: a cut leaves an image without a name, which can be seen and removed, and
 	// not names that lead nowhere.
 	for _, name := range i.Names {

@@ -27,7 +27,9 @@ type Image struct {
 const (
 	manifestFile = "manifest.json"
 	configFile   = "config.json"
-	treeFile     = "tree.erofs"
+	treePrefix   = "tree-"
+	treeSuffix   = ".erofs"
+	newTree      = "tree"
 )
 
 // Images lists all images, sorted by name; those without a name come last.
@@ -145,7 +147,18 @@ func (i *Image) load(name string, v any) ([]byte, error) {
 }
 
 // TreePath is where the metadata image is, to mount it.
-func (i *Image) TreePath() string { return filepath.Join(i.dir, treeFile) }
+func (i *Image) TreePath() (string, error) {
+	names, err := os.ReadDir(i.dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range names {
+		if strings.HasPrefix(e.Name(), treePrefix) && strings.HasSuffix(e.Name(), treeSuffix) {
+			return filepath.Join(i.dir, e.Name()), nil
+		}
+	}
+	return "", fmt.Errorf("image %s: tree: %w", i.Digest, fs.ErrNotExist)
+}
 
 // A Tree is the metadata of an image, open to read.
 type Tree struct {
@@ -155,7 +168,11 @@ type Tree struct {
 
 // Tree opens the metadata.
 func (i *Image) Tree() (*Tree, error) {
-	f, err := os.Open(i.TreePath())
+	path, err := i.TreePath()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
-	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
 )
 
-// known is the objects that committed images refer to, sorted by digest: 40 bytes each, in one
+// known is objects that committed images refer to, sorted by digest: 40 bytes each, in one
 // piece of memory.
 type known []item
 
@@ -25,12 +22,17 @@ func (s *Store) known() (known, error) {
 	if err != nil {
 		return nil, err
 	}
+	return knownOf(images)
+}
+
+func knownOf(images []*Image) (known, error) {
 	var all known
 	for _, i := range images {
-		if err := i.Objects(func(d object.Digest, size int64) error {
+		err := i.Objects(func(_ string, d object.Digest, size int64) error {
 			all = append(all, item{d, size})
 			return nil
-		}); err != nil {
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -55,23 +57,4 @@ func (k known) OfSize(size int64) []object.Digest {
 		}
 	}
 	return all
-}
-
-// Objects calls visit for each object the image's tree refers to, as often as a file does.
-func (i *Image) Objects(visit func(object.Digest, int64) error) error {
-	t, err := i.Tree()
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	return t.Walk(func(_ string, _ erofs.NID, in *erofs.Inode) error {
-		if in.Mode&unix.S_IFMT != unix.S_IFREG || in.Redirect == "" {
-			return nil
-		}
-		d, err := object.ParseRedirect(in.Redirect)
-		if err != nil {
-			return err
-		}
-		return visit(d, in.Size)
-	})
 }

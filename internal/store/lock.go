@@ -42,14 +42,11 @@ func (s *Store) exclude() (*Lock, error) { return lock(s.path("objects"), unix.L
 // Use keeps an image from being removed. A container holds it while it runs.
 func (i *Image) Use() (*Lock, error) { return lock(i.dir, unix.LOCK_SH) }
 
-// busy tells whether somebody holds Use.
-func (i *Image) busy() (bool, error) {
-	l, err := lock(i.dir, unix.LOCK_EX|unix.LOCK_NB)
+// Alone takes the image for one that nobody uses: then nil is returned with ok false.
+func (i *Image) Alone() (l *Lock, ok bool, err error) {
+	l, err = lock(i.dir, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, nil
+		return nil, false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	return false, l.Close()
+	return l, err == nil, err
 }

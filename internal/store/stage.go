@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (s *Store) stage() (st *Stage, err error) {
 	if st.dir, st.own, err = s.ownTmp(); err != nil {
 		return nil, err
 	}
-	if st.tree, err = os.OpenFile(filepath.Join(st.dir, treeFile), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o444); err != nil {
+	if st.tree, err = os.OpenFile(filepath.Join(st.dir, newTree), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o444); err != nil {
 		return nil, err
 	}
 	known, err := s.known()
@@ -94,14 +95,24 @@ func (st *Stage) Tree() io.WriterAt { return st.tree }
 // Commit makes the image last, under the digest of its manifest, and gives it the names. It
 // costs two barriers: what an image is made of must be on the medium before its name is.
 func (st *Stage) Commit(d digest.Digest, manifest, config []byte, names ...string) (*Image, error) {
-	i, err := st.commit(d, manifest, config, names)
+	i, err := st.commit(d, manifest, config, names, 0)
 	if err != nil {
 		return nil, fmt.Errorf("commit image %s: %w", d, err)
 	}
 	return i, nil
 }
 
-func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string) (*Image, error) {
+// Replace is Commit in the place of an image that is there and damaged. The two change places in
+// one step, so at each moment one of them has the name.
+func (st *Stage) Replace(d digest.Digest, manifest, config []byte, names ...string) (*Image, error) {
+	i, err := st.commit(d, manifest, config, names, unix.RENAME_EXCHANGE)
+	if err != nil {
+		return nil, fmt.Errorf("replace image %s: %w", d, err)
+	}
+	return i, nil
+}
+
+func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string, how uint) (*Image, error) {
 	s := st.store
 	if d.Algorithm() != digest.SHA256 {
 		return nil, fmt.Errorf("want a sha256 digest")
@@ -112,14 +123,18 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 	if err := os.WriteFile(filepath.Join(st.dir, configFile), config, 0o444); err != nil {
 		return nil, err
 	}
+	if err := st.nameTree(); err != nil {
+		return nil, err
+	}
 	if err := s.barrier(); err != nil {
 		return nil, err
 	}
 	final := s.path("images", d.Encoded())
-	err := unix.Rename(st.dir, final)
+	err := unix.Renameat2(unix.AT_FDCWD, st.dir, unix.AT_FDCWD, final, how)
 	switch {
-	case err == nil:
+	case err == nil && how == 0:
 		st.dir = ""
+	case err == nil: // Close removes the old one
 	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
 		// Another process committed the same image meanwhile: it is as good as ours.
 	default:
@@ -134,6 +149,21 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 		return nil, err
 	}
 	return s.Image(d)
+}
+
+// nameTree gives the metadata its digest for a name: nothing else would tell later whether a
+// bit of it has changed.
+func (st *Stage) nameTree() error {
+	size, err := st.tree.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(st.tree, 0, size)); err != nil {
+		return err
+	}
+	from := filepath.Join(st.dir, newTree)
+	return os.Rename(from, filepath.Join(st.dir, treePrefix+hex.EncodeToString(h.Sum(nil))+treeSuffix))
 }
 
 // Close removes what was not committed. Objects stay: the next pull takes them after it has

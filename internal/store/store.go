@@ -11,7 +11,7 @@
 //	packs/HEX.erofs               objects compressed together
 //	images/HEX/manifest.json      HEX is the digest of the manifest, without "sha256:"
 //	images/HEX/config.json
-//	images/HEX/tree.erofs         the metadata (packages tree and erofs)
+//	images/HEX/tree-HEX.erofs     the metadata (packages tree and erofs), and its digest
 //	refs/NAME                     symbolic link to ../images/HEX
 //	tmp/                          what is being made, locked by who makes it
 package store

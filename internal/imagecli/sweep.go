@@ -1,0 +1,73 @@
+package imagecli
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/container"
+)
+
+// sweep removes what was left of containers whose command was killed, and which run no more.
+func (s *session) sweep() error {
+	dir := filepath.Join(s.run, "containers")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, s.sweepOne(e.Name(), filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepOne takes the lock that a living command holds.
+func (s *session) sweepOne(id, dir string) error {
+	l, err := lockDir(dir)
+	if err != nil {
+		return nil //nolint:nilerr // somebody runs it, or it is gone
+	}
+	defer l.Close()
+	c, err := (container.Store{Root: filepath.Join(s.run, "runtime")}).Load(id)
+	if err == nil {
+		st, err := c.State()
+		if err == nil && st.Status != "stopped" {
+			return nil // its command was killed, it goes on
+		}
+		if err := c.Delete(true); err != nil {
+			return err
+		}
+	}
+	return unmountBelow(dir)
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// unmountBelow takes away the mounts that prepare makes in an instance's directory, then the directory.
+func unmountBelow(dir string) error {
+	for _, name := range []string{"rootfs", "write"} {
+		at := filepath.Join(dir, name)
+		err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return &fs.PathError{Op: "unmount", Path: at, Err: err}
+		}
+	}
+	return os.RemoveAll(dir)
+}

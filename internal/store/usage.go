@@ -1,0 +1,147 @@
+package store
+
+import (
+	"slices"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/object"
+
+	"golang.org/x/sys/unix"
+)
+
+// Usage is what images take, in bytes of files' contents. Metadata is apart.
+type Usage struct {
+	Images []ImageUsage `json:"images"`
+	// Shared is the bytes that two images have in common: Shared[i][j] of Images[i] and Images[j].
+	Shared [][]int64 `json:"sharedBytes"`
+
+	Logical  int64 `json:"logicalBytes"` // what the images would take by themselves
+	Unique   int64 `json:"uniqueBytes"`  // what they take here
+	Trees    int64 `json:"treeBytes"`    // metadata, with the small files in it
+	Garbage  int64 `json:"garbageBytes"` // objects that no image refers to
+	OnDisk   int64 `json:"onDiskBytes"`  // of the objects and trees, in blocks of the file system
+	Resident int64 `json:"-"`
+}
+
+// ImageUsage is one image's.
+type ImageUsage struct {
+	Digest  digest.Digest `json:"digest"`
+	Names   []string      `json:"names"`
+	Logical int64         `json:"logicalBytes"`
+	Own     int64         `json:"ownBytes"`    // no other image has them: free when it is removed
+	Shared  int64         `json:"sharedBytes"` // with any other image
+	Inline  int64         `json:"inlineBytes"` // small files, in the tree
+	Tree    int64         `json:"treeBytes"`
+}
+
+// A reference is an object in an image.
+type ref struct {
+	item
+	image int
+}
+
+// Usage measures the store.
+func (s *Store) Usage() (Usage, error) {
+	images, err := s.Images()
+	if err != nil {
+		return Usage{}, err
+	}
+	u := Usage{Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
+	var refs []ref
+	for n, i := range images {
+		u.Shared[n] = make([]int64, len(images))
+		if refs, err = u.read(n, i, refs); err != nil {
+			return u, err
+		}
+	}
+	slices.SortFunc(refs, func(a, b ref) int {
+		if c := compareItems(a.item, b.item); c != 0 {
+			return c
+		}
+		return a.image - b.image
+	})
+	refs = slices.Compact(refs)
+	u.share(refs)
+	return u, s.onDisk(&u, refs)
+}
+
+// read adds the objects of one image to refs.
+func (u *Usage) read(n int, i *Image, refs []ref) ([]ref, error) {
+	x := &u.Images[n]
+	x.Digest, x.Names = i.Digest, i.Names
+	t, err := i.Tree()
+	if err != nil {
+		return refs, err
+	}
+	defer t.Close()
+	st, err := t.f.Stat()
+	if err != nil {
+		return refs, err
+	}
+	x.Tree = st.Size()
+	u.Trees += st.Size()
+	seen := map[erofs.NID]bool{}
+	return refs, t.Walk(func(_ string, nid erofs.NID, in *erofs.Inode) error {
+		if in.Mode&unix.S_IFMT != unix.S_IFREG || in.Nlink > 1 && seen[nid] {
+			return nil
+		}
+		if in.Nlink > 1 {
+			seen[nid] = true
+		}
+		x.Logical += in.Size
+		if in.Redirect == "" {
+			x.Inline += in.Size
+			return nil
+		}
+		d, err := object.ParseRedirect(in.Redirect)
+		refs = append(refs, ref{item{d, in.Size}, n})
+		return err
+	})
+}
+
+// share adds up what images have in common. refs is sorted by object.
+func (u *Usage) share(refs []ref) {
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n].digest == refs[0].digest {
+			n++
+		}
+		size := refs[0].size
+		u.Unique += size
+		for a := range refs[:n] {
+			x := &u.Images[refs[a].image]
+			if n == 1 {
+				x.Own += size
+			} else {
+				x.Shared += size
+			}
+			for b := range refs[:n] {
+				u.Shared[refs[a].image][refs[b].image] += size
+			}
+		}
+		refs = refs[n:]
+	}
+	for _, x := range u.Images {
+		u.Logical += x.Logical
+		u.Unique += x.Inline
+	}
+}
+
+// onDisk adds up blocks, and what gc would free.
+func (s *Store) onDisk(u *Usage, refs []ref) error {
+	u.OnDisk = u.Trees
+	return s.objects.All(func(d object.Digest, size int64) error {
+		blocks, err := s.objects.Blocks(d)
+		if err != nil {
+			return err
+		}
+		u.OnDisk += blocks
+		_, used := slices.BinarySearchFunc(refs, d, func(r ref, d object.Digest) int { return compareItems(r.item, item{digest: d}) })
+		if !used {
+			u.Garbage += size
+		}
+		return nil
+	})
+}

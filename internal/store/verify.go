@@ -1,0 +1,230 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/object"
+)
+
+// VerifyOptions of Verify. The zero value verifies everything.
+type VerifyOptions struct {
+	// Budget is how many bytes of objects are read; 0 means all.
+	Budget int64
+	// From is where to go on; nil means at a random object, so that calls with a budget come to
+	// all of them in time, without a note of where they were.
+	From *object.Digest
+	// Progress is told the bytes read so far and the bytes there are to read; may be nil.
+	Progress func(done, total int64)
+}
+
+// Report is what Verify found.
+type Report struct {
+	Objects int           `json:"objects"` // read
+	Bytes   int64         `json:"bytes"`
+	Next    object.Digest `json:"-"` // where the next call may go on
+	Damaged []Damage      `json:"damaged"`
+}
+
+// Damage is one thing that is not what it was.
+type Damage struct {
+	Object object.Digest `json:"-"` // zero when it is a file of an image that is damaged
+	Name   string        `json:"object,omitempty"`
+	Size   int64         `json:"sizeBytes"`
+	Cause  string        `json:"cause"`
+	Uses   []Use         `json:"uses"`
+}
+
+// Use is where a damaged thing is used.
+type Use struct {
+	Image digest.Digest `json:"image"`
+	Names []string      `json:"names"`
+	Path  string        `json:"path"` // one of them, in the image
+}
+
+// Verify reads images and objects from the medium and compares their digests. It changes nothing.
+func (s *Store) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
+	var r Report
+	images, err := s.Images()
+	if err != nil {
+		return r, err
+	}
+	var good []*Image
+	for _, i := range images {
+		if err := i.verify(); err != nil {
+			r.Damaged = append(r.Damaged, Damage{Cause: err.Error(), Uses: []Use{{Image: i.Digest, Names: i.Names}}})
+			continue
+		}
+		good = append(good, i)
+	}
+	all, err := knownOf(good)
+	if err != nil {
+		return r, err
+	}
+	bad, err := s.scrub(ctx, all, o, &r)
+	if err != nil {
+		return r, err
+	}
+	return r, locate(good, bad, &r)
+}
+
+// scrub reads objects until the budget is spent.
+func (s *Store) scrub(ctx context.Context, all known, o VerifyOptions, r *Report) (map[object.Digest]string, error) {
+	bad := map[object.Digest]string{}
+	if len(all) == 0 {
+		return bad, nil
+	}
+	from := o.From
+	if from == nil && o.Budget > 0 {
+		from = new(object.Digest)
+		_, _ = rand.Read(from[:])
+	}
+	first := 0
+	if from != nil {
+		first, _ = slices.BinarySearchFunc(all, item{digest: *from}, compareItems)
+	}
+	total := all.bytes()
+	for n := range all {
+		x := all[(first+n)%len(all)]
+		r.Next = x.digest
+		if o.Budget > 0 && r.Bytes > 0 && r.Bytes+x.size > o.Budget {
+			return bad, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return bad, err
+		}
+		if why := s.scrubOne(x); why != nil {
+			bad[x.digest] = why.Error()
+		}
+		r.Objects++
+		r.Bytes += x.size
+		if o.Progress != nil {
+			o.Progress(r.Bytes, total)
+		}
+	}
+	return bad, nil
+}
+
+func (s *Store) scrubOne(x item) error {
+	n, err := s.objects.Scrub(x.digest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("missing")
+	case errors.Is(err, object.ErrDamaged):
+		return errors.New("its bytes have another digest")
+	case err == nil && n != x.size:
+		return fmt.Errorf("has %d bytes, the tree says %d", n, x.size)
+	}
+	return err
+}
+
+func (k known) bytes() (n int64) {
+	for _, x := range k {
+		n += x.size
+	}
+	return n
+}
+
+// locate finds out which images and paths the bad objects belong to.
+func locate(images []*Image, bad map[object.Digest]string, r *Report) error {
+	if len(bad) == 0 {
+		return nil
+	}
+	at := map[object.Digest]*Damage{}
+	for _, i := range images {
+		seen := map[object.Digest]bool{}
+		err := i.Objects(func(path string, d object.Digest, size int64) error {
+			why, is := bad[d]
+			if !is || seen[d] {
+				return nil
+			}
+			seen[d] = true
+			if at[d] == nil {
+				at[d] = &Damage{Object: d, Name: d.String(), Size: size, Cause: why}
+			}
+			at[d].Uses = append(at[d].Uses, Use{i.Digest, i.Names, path})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	first := len(r.Damaged)
+	for _, d := range at {
+		r.Damaged = append(r.Damaged, *d)
+	}
+	slices.SortFunc(r.Damaged[first:], func(a, b Damage) int { return bytes.Compare(a.Object[:], b.Object[:]) })
+	return nil
+}
+
+// Objects calls visit for each file that is an object.
+func (i *Image) Objects(visit func(path string, d object.Digest, size int64) error) error {
+	t, err := i.Tree()
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return t.Walk(func(path string, _ erofs.NID, in *erofs.Inode) error {
+		if in.Mode&unix.S_IFMT != unix.S_IFREG || in.Redirect == "" {
+			return nil
+		}
+		d, err := object.ParseRedirect(in.Redirect)
+		if err != nil {
+			return err
+		}
+		return visit(path, d, in.Size)
+	})
+}
+
+// verify checks the files of an image by their digests: the manifest by the image's, the config by the
+// manifest's, the tree by its name's.
+func (i *Image) verify() error {
+	m, raw, err := i.Manifest()
+	if err != nil {
+		return err
+	}
+	if digest.FromBytes(raw) != i.Digest {
+		return fmt.Errorf("image %s: manifest: %w", i.Digest, object.ErrDamaged)
+	}
+	_, raw, err = i.Config()
+	if err != nil {
+		return err
+	}
+	if m.Config.Digest.Algorithm().FromBytes(raw) != m.Config.Digest {
+		return fmt.Errorf("image %s: config: %w", i.Digest, object.ErrDamaged)
+	}
+	path, err := i.TreePath()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("image %s: tree: %w", i.Digest, err)
+	}
+	name := filepath.Base(path)
+	want := strings.TrimSuffix(strings.TrimPrefix(name, treePrefix), treeSuffix)
+	if hex.EncodeToString(h.Sum(nil)) != want {
+		return fmt.Errorf("image %s: tree: %w", i.Digest, object.ErrDamaged)
+	}
+	return nil
+}
