@@ -45,7 +45,7 @@ type CreateOptions struct {
 	Before        func()                      // called when all is prepared and the process is yet to be made; may be nil
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
-	Adopted       bool                        // whoever adopts the process will wait for it: it must become nobody else's child
+	Adopted       bool                        // the caller, or who adopts the process after it, waits for it: make no monitor
 
 	// Edit makes last changes to the spec, for this start only; may be nil.
 	Edit func(*specs.Spec)
@@ -78,8 +78,10 @@ type creation struct {
 	copied    int  // the mounts that copyUpOld has looked at
 	hooked    bool // hooks have run: what they did must be taken back by poststop ones
 
-	warned   bool   // a stored program could not warn again
-	homeFrom string // passwd that HOME comes from
+	warned   bool            // a stored program could not warn again
+	homeFrom string          // passwd that HOME comes from
+	watches  []program.Watch // of the files read, from before that; nil where one cannot be watched
+	ahead    []string        // see record.Ahead
 }
 
 // Create makes the container and its first process, which waits for Start
@@ -93,7 +95,8 @@ func (s Store) Create(id string, o CreateOptions) (*Container, error) {
 }
 
 // Run is Create and Start in one, without a wait between them. The returned
-// process is a child of the caller, who must Wait for it unless o.Detach.
+// process is a child of the caller, who must Wait for it unless o.Detach; then
+// it may be a monitor's child.
 func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
 	k, err := s.create(id, o, false)
 	if err != nil {
@@ -227,7 +230,9 @@ func (k *creation) undoTo(n int) {
 // load reads what the start depends on, and changes nothing.
 func (k *creation) load(id string, wait bool) error {
 	var err error
-	k.spec, k.raw, err = readSpec(filepath.Join(k.o.Bundle, configFile))
+	config := filepath.Join(k.o.Bundle, configFile)
+	k.watch(config)
+	k.spec, k.raw, err = readSpec(config)
 	if err != nil {
 		return err
 	}
@@ -250,6 +255,7 @@ func (k *creation) load(id string, wait bool) error {
 	if k.o.ConsoleSocket != "" && !k.spec.Process.Terminal {
 		return errors.New("a console socket is for a process with a terminal, and process.terminal is false")
 	}
+	k.watch(filepath.Join(rootfs, passwdFile))
 	k.homeFrom = addHome(k.spec.Process, rootfs)
 	if err := k.compileSeccomp(); err != nil {
 		return err
@@ -379,7 +385,7 @@ func (k *creation) makeDir(id string, wait bool) error {
 func (k *creation) record(p *program.Program) ([]byte, error) {
 	rec := record{
 		OCIVersion: specs.Version, ID: k.in.ID, Bundle: k.o.Bundle, Rootfs: k.in.Rootfs, UID: k.caller.UID,
-		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations,
+		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations, Ahead: k.ahead,
 	}
 	if plain := k.plainName(); plain != "" {
 		rec.Plain, rec.Groups = plain, groupDirs(k.plan)

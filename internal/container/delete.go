@@ -51,6 +51,7 @@ func (c *Container) delete(force bool) error {
 	if err := c.remove(); err != nil {
 		return err
 	}
+	c.forget()
 	if specErr != nil {
 		return specErr
 	}

@@ -209,8 +209,11 @@ func (k *creation) execInput(o ExecOptions, w *warm, init int) (*program.ExecInp
 		ID: k.c.rec.ID, Root: root, Process: o.Process, Linux: w.linux, Facts: k.caller, Seccomp: w.filter, InitFD: init,
 		PreserveFDs: o.PreserveFDs, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
 	}
+	passwd := filepath.Join(k.c.rec.Rootfs, passwdFile) // the same, by a name that lasts
+	k.watch(filepath.Join(k.c.dir, recordFile))
+	k.watch(passwd)
 	if addHome(o.Process, root) != "" {
-		k.homeFrom = filepath.Join(k.c.rec.Rootfs, "etc/passwd") // the same, by a name that lasts
+		k.homeFrom = passwd
 	}
 	in.Namespaces, in.User = w.joins, w.joins&unix.CLONE_NEWUSER != 0
 	err := k.openNamespaces(w, in)

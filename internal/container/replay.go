@@ -92,8 +92,39 @@ func makeRoom() {
 	}
 }
 
-// errLinked: a stored program could not see that the file is another.
-var errLinked = errors.New("a link leads to passwd")
+// errUnwatched: a stored program could not see that a file is another.
+var errUnwatched = errors.New("a file cannot be watched")
+
+// watch notes how a file is, before it is read: one that changes while it is
+// read has changed for the stored program.
+func (k *creation) watch(path string) {
+	if k.c.replay == nil {
+		return
+	}
+	w, err := watch(path)
+	if err != nil {
+		w = []program.Watch{{}}
+	}
+	k.watches = append(k.watches, w...)
+}
+
+// watched are the files that the start or exec depends on, and ourselves.
+func (k *creation) watched(rootfs string) ([]program.Watch, error) {
+	list, err := watch("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range k.watches {
+		switch passwd := w.Path == filepath.Join(rootfs, passwdFile); {
+		case w.Path == "", passwd && k.homeFrom != "" && !direct(rootfs, passwdFile):
+			return nil, errUnwatched
+		case passwd && k.homeFrom == "":
+		default:
+			list = append(list, w)
+		}
+	}
+	return list, nil
+}
 
 // contents reads small files.
 func contents(paths []string) ([]program.File, error) {
@@ -210,6 +241,9 @@ func (k *creation) store() error {
 	if err != nil {
 		return err
 	}
+	if k.in.Wait {
+		k.c.foresee(nil)
+	}
 	return keep(p.List, k.c.replay)
 }
 
@@ -233,6 +267,9 @@ func (k *creation) execute(again bool, compile func(own string) (*program.Progra
 	}
 	own := filepath.Join(sysprog.StoreDir, sysprog.StoredName(k.c.replay))
 	if os.Remove(own) == nil {
+		for _, name := range k.c.aheadFiles(k.in.ID) {
+			_ = os.Remove(filepath.Join(sysprog.StoreDir, name))
+		}
 		return // it gave up just now
 	}
 	once := own
@@ -243,6 +280,9 @@ func (k *creation) execute(again bool, compile func(own string) (*program.Progra
 	if err != nil || len(p.Warnings) > 0 { // which Go gives, and gives each time
 		return
 	}
+	if k.in.Wait {
+		k.c.foresee(k.c.rec.Ahead)
+	}
 	if keep(p.List, k.c.replay) == nil {
 		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 		_ = os.Remove(own)
@@ -252,17 +292,14 @@ func (k *creation) execute(again bool, compile func(own string) (*program.Progra
 // replayProgram compiles the start into a program to be stored; own is the
 // program's file if it is to remove itself.
 func (k *creation) replayProgram(own string) (*program.Program, error) {
-	paths := []string{"/proc/self/exe", filepath.Join(k.o.Bundle, configFile)}
-	if k.homeFrom != "" {
-		if !direct(k.in.Rootfs, "etc/passwd") {
-			return nil, errLinked
-		}
-		paths = append(paths, k.homeFrom)
-	}
-	r := program.Replay{Args: k.c.replay, PidFile: k.o.PidFile, Own: own}
-	var err error
-	if r.Watches, err = watch(paths...); err != nil {
+	watches, err := k.watched(k.in.Rootfs)
+	if err != nil {
 		return nil, err
+	}
+	r := program.Replay{Watches: watches, Args: k.c.replay, PidFile: k.o.PidFile}
+	if own != "" {
+		r.Drop = []string{own}
+		k.ahead = k.c.aheadFiles(k.in.ID)
 	}
 	if r.Contents, err = contents(append(parentCpusets(k.plan), "/proc/self/cgroup")); err != nil {
 		return nil, err
@@ -284,41 +321,6 @@ func (k *creation) replayProgram(own string) (*program.Program, error) {
 	}
 	p.SetFile(b)
 	return p, nil
-}
-
-// control gathers what the stored start and delete of c depend on; nil when
-// they cannot be stored.
-func (c *Container) control() *program.ReplayControl {
-	if c.rec.Plain == "" || !storing(c.replay) {
-		return nil
-	}
-	watches, err := watch("/proc/self/exe")
-	if err != nil {
-		return nil
-	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return nil
-	}
-	return &program.ReplayControl{
-		Replay:   program.Replay{Args: c.replay, Cwd: cwd, Watches: watches},
-		StateDir: c.dir, Dirs: c.rec.Groups, Plain: filepath.Join(c.dir, c.rec.Plain),
-		Names: []string{recordFile, configFile, program.ProcessFile, program.ExecFifo, program.StartFifo, c.rec.Plain},
-	}
-}
-
-// storeStart stores `start`.
-func (c *Container) storeStart() {
-	if r := c.control(); r != nil {
-		_ = keep(program.CompileReplayStart(r), c.replay)
-	}
-}
-
-// storeDelete stores `delete`.
-func (c *Container) storeDelete() {
-	if r := c.control(); r != nil {
-		_ = keep(program.CompileReplayDelete(r), c.replay)
-	}
 }
 
 // storableExec tells whether the program of an exec may be stored.
@@ -367,18 +369,14 @@ func (k *creation) becomeExec(o ExecOptions, in *program.ExecInput) {
 // program's file if it is to remove itself.
 func (k *creation) replayExec(in *program.ExecInput, own string) (*program.Program, error) {
 	c := k.c
-	paths := []string{"/proc/self/exe", filepath.Join(c.dir, recordFile)}
-	if k.homeFrom != "" {
-		if !direct(c.rec.Rootfs, "etc/passwd") {
-			return nil, errLinked
-		}
-		paths = append(paths, k.homeFrom)
-	}
-	watches, err := watch(paths...)
+	watches, err := k.watched(c.rec.Rootfs)
 	if err != nil {
 		return nil, err
 	}
-	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches, Own: own}, StateDir: c.dir}
+	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches}, StateDir: c.dir}
+	if own != "" {
+		r.Drop = []string{own}
+	}
 	for _, n := range flagOf { // those it shares with the container now it must share then
 		if in.Namespaces&n.flag == 0 {
 			path := "/proc/self/ns/" + n.name

@@ -25,6 +25,9 @@ func readSpec(path string) (*specs.Spec, []byte, error) {
 	return &s, b, nil
 }
 
+// passwdFile is where a container's users are, below its root.
+const passwdFile = "etc/passwd"
+
 // addHome sets HOME from the container's own passwd if the environment has
 // none, as people expect of a login. root is a directory, the new root. It
 // returns the file that HOME depends on.
@@ -35,7 +38,7 @@ func addHome(p *specs.Process, root string) (from string) {
 		}
 	}
 	p.Env = append(p.Env, "HOME="+homeOf(root, p.User.UID))
-	return filepath.Join(root, "etc/passwd")
+	return filepath.Join(root, passwdFile)
 }
 
 func homeOf(root string, uid uint32) string {
@@ -43,7 +46,7 @@ func homeOf(root string, uid uint32) string {
 	if uid == 0 {
 		home = "/root"
 	}
-	text, err := readIn(root, "etc/passwd", 1<<20)
+	text, err := readIn(root, passwdFile, 1<<20)
 	if err != nil {
 		return home
 	}

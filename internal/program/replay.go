@@ -27,9 +27,9 @@ type Replay struct {
 	Files    []File // made in the state directory
 	PidFile  string // gets the process's number; "": nobody asked
 
-	// Own is the file of the program itself, which is removed once it cannot
-	// give up any more; "": it stays, for the next time.
-	Own string
+	// Drop are files that are removed once the program cannot give up any more:
+	// its own, if it is for one time.
+	Drop []string
 }
 
 // Watch is a file that must be as it was.
@@ -184,7 +184,7 @@ func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
 		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Str(l.Target), sysprog.Int(len(l.Target)+1))
 	}
 	if r.Cwd != "" {
-		now, was := c.Buf(make([]byte, 4096)), c.Buf(append([]byte(r.Cwd), 0))
+		now, was := c.Buf(make([]byte, len(r.Cwd)+16)), c.Buf(append([]byte(r.Cwd), 0)) // ERANGE: another
 		c.Do("", "getcwd", sysprog.Ptr(now, 0), sysprog.Int(len(now.Data)))
 		c.Do("", sysprog.Compare, sysprog.Ptr(now, 0), sysprog.Ptr(was, 0), sysprog.Int(len(was.Data)))
 	}
@@ -248,10 +248,10 @@ func (p *Program) SetFile(data []byte) {
 	p.later.size.Preset(uintptr(len(data)))
 }
 
-// dropOwn removes the program's file when it is for this one time.
-func (c *compiler) dropOwn() {
-	if c.replay.Own != "" {
-		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.replay.Own), sysprog.Int(0)).OK(sysprog.AnyErrno)
+// drop removes what is for this one time.
+func (c *compiler) drop() {
+	for _, path := range c.replay.Drop {
+		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(path), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}
 }
 
@@ -269,7 +269,7 @@ func (c *compiler) awaitReady(fd *sysprog.Slot, undo *sysprog.Label) {
 	c.Here(fine)
 	c.keepPidfd()
 	c.showPidFile()
-	c.dropOwn()
+	c.drop()
 	c.Do("", "exit_group", sysprog.Int(0))
 }
 
@@ -325,7 +325,7 @@ func (c *compiler) foreground() {
 	word := sysprog.WordSize
 	c.Do("", sysprog.Compare, sysprog.Header(), sysprog.Ptr(c.Buf(make([]byte, word)), 0), sysprog.Int(word)).Note("foreground")
 	c.showPidFile()
-	c.dropOwn()
+	c.drop()
 	set := ^uint64(0)
 	for _, sig := range [...]unix.Signal{unix.SIGPIPE, unix.SIGURG} { // not passed on by the Go path either
 		set &^= 1 << (sig - 1)

@@ -52,6 +52,7 @@ func CompileReplayStart(r *ReplayControl) *sysprog.List {
 	c.Do("", "write", sysprog.Val(out), sysprog.Ptr(b, 0), sysprog.Int(len(b.Data)))
 	c.Jump(giveUp) // Go finds the file and says it in words
 	c.Here(started)
+	c.drop()
 	c.Do("", "exit_group", sysprog.Int(0))
 	c.Here(giveUp)
 	c.returnToGo()
@@ -79,6 +80,7 @@ func CompileReplayDelete(r *ReplayControl) *sysprog.List {
 		c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(r.StateDir+"/"+name), sysprog.Int(0)).OK(sysprog.AnyErrno)
 	}
 	c.Do("", "unlinkat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(r.StateDir), sysprog.Int(unix.AT_REMOVEDIR)).On(sysprog.AnyErrno, giveUp)
+	c.drop()
 	c.Do("", "exit_group", sysprog.Int(0))
 	c.Here(giveUp)
 	c.returnToGo()

@@ -1,0 +1,117 @@
+package runtimetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/sysprog"
+)
+
+// stored is the file that tare keeps for a command line, if it does.
+func (b *bundle) stored(args ...string) string {
+	in := b.invocation(args...)
+	return filepath.Join(sysprog.StoreDir, sysprog.StoredName(append([]string{in.path}, in.args...)))
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// modern skips where nothing is stored: see internal/container/replay.go.
+func modern(t *testing.T) {
+	t.Helper()
+	if programsUnderTest(t).name != "tare" || os.Geteuid() != 0 {
+		t.Skip("needs tare, as root")
+	}
+	var name unix.Utsname
+	must(t, unix.Uname(&name))
+	var major, minor int
+	if n, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); n != 2 || err != nil || major < 6 || major == 6 && minor < 15 {
+		t.Skip("needs Linux 6.15: older ones store no starts")
+	}
+}
+
+func TestRunOfANewNameLeavesNoProgram(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	b := newBundle(t, "exit", "3")
+	b.write()
+	run := []string{"run", "--bundle", b.dir, b.id}
+	if r := b.cli(run...); r.code != 3 {
+		t.Fatal(r)
+	}
+	if there(b.stored(run...)) {
+		t.Errorf("%s was left", b.stored(run...))
+	}
+}
+
+// Go's memory is not kept while a container runs in the foreground.
+func TestRunInTheForegroundIsSmall(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	b := newBundle(t, "wait-signal")
+	b.write()
+	cmd, out, _ := begin(t, b.invocation("run", "--bundle", b.dir, b.id))
+	eventually(t, "ready", func() bool { return strings.Contains(contents(out), "ready") })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	must(t, err)
+	kib := 0
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil || kib > 1024 {
+		t.Errorf("%d KiB resident (%v), want at most 1024", kib, err)
+	}
+	must(t, cmd.Process.Signal(unix.SIGUSR1))
+	if code := finish(t, cmd); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestCreateStoresItsStartAndDelete(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	for name, remove := range map[string][]string{"delete": {"delete"}, "by force": {"delete", "--force"}} {
+		b := newBundle(t, "exit", "0")
+		b.write()
+		b.must("create", "--bundle", b.dir, b.id)
+		start, end := b.stored("start", b.id), b.stored("delete", b.id)
+		b.must("start", b.id)
+		if there(start) {
+			t.Errorf("%s: %s was left", name, start)
+		}
+		eventually(t, "stopped", func() bool { return b.status() == "stopped" })
+		b.must(append(remove, b.id)...)
+		if there(end) {
+			t.Errorf("%s: %s was left", name, end)
+		}
+		for _, l := range b.leftovers() {
+			t.Errorf("%s left %s", name, l)
+		}
+	}
+}
+
+// Another container of the same name must not be started as the first one was to be.
+func TestProgramsStoredAheadFitOneContainer(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	b := newBundle(t, "exit", "0")
+	b.write()
+	b.must("create", "--bundle", b.dir, b.id)
+	b.must("delete", "--force", b.id)
+	b.refused([]string{"does not exist"}, "start", b.id)
+	b.Spec.Process.Args = []string{"/probe", "no such word"}
+	b.Spec.Linux.CgroupsPath += "-other"
+	b.write()
+	b.must("create", "--bundle", b.dir, b.id)
+	b.must("start", b.id)
+	eventually(t, "stopped", func() bool { return b.status() == "stopped" })
+	b.must("delete", b.id)
+	for _, l := range b.leftovers() {
+		t.Errorf("left %s", l)
+	}
+}
