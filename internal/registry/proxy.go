@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -58,7 +59,7 @@ func parseProxy(s string) (*url.URL, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("proxy %q: not a URL", s) // without err, which could show a password
+		return nil, errors.New("proxy: not a URL") // which could show a password
 	}
 	switch u.Scheme {
 	case "http", "https", "socks5", "socks5h":
