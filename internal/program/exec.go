@@ -122,7 +122,11 @@ func (c *compiler) execParent(in *ExecInput) error {
 		c.cloneInside(in, cgroupFD, child, failed)
 	}
 	if c.replay != nil {
+		dead := c.Label("child died")
+		c.Fail = dead
 		c.foreground()
+		c.Here(dead)
+		c.endChild()
 		c.Here(giveUp)
 		c.returnToGo()
 	} else {

@@ -117,9 +117,7 @@ func (c *compiler) replayParent() {
 		c.foreground()
 	}
 	c.Here(undo)
-	c.Fail = nil
-	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Int(unix.SIGKILL), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
-	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.endChild()
 	for i := len(made) - 1; i >= 0; i-- {
 		c.Here(made[i].failed)
 		c.removeGroup(made[i].path, nil)
@@ -130,6 +128,14 @@ func (c *compiler) replayParent() {
 	c.returnToGo()
 	c.Here(child)
 	c.Fail = c.died
+}
+
+// endChild takes back the process: one that nobody waits for would keep its
+// namespaces from ending.
+func (c *compiler) endChild() {
+	c.Fail = nil
+	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Int(unix.SIGKILL), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
+	c.Do("", "wait4", sysprog.Val(c.Pid), sysprog.Int(0), sysprog.Int(0), sysprog.Int(0)).OK(sysprog.AnyErrno)
 }
 
 // madeGroup is a control group directory, and where a failure after its making
