@@ -27,7 +27,6 @@ type Options struct {
 type session struct {
 	Options
 	root, run string
-	registries
 }
 
 // Flags are those of the whole program: where its two folders are.
