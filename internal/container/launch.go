@@ -230,7 +230,8 @@ func (k *creation) launch() error {
 func (k *creation) take(mem *sysprog.Memory) (err error) {
 	k.pid = int(mem.Word(k.prog.Pid))
 	if k.in.Monitor != nil {
-		k.undo = append(k.undo, k.endMonitored)
+		monitor := int(mem.Word(k.prog.Monitor))
+		k.undo = append(k.undo, func() { k.endMonitored(monitor) })
 		return nil
 	}
 	if k.pid <= 0 {
@@ -273,6 +274,7 @@ func load(l *sysprog.List, dumpable bool) (*sysprog.Memory, error) {
 // waits for Start, until it is ready.
 func (k *creation) serveGates(mem *sysprog.Memory) error {
 	var b [1]byte
+	ready := false
 	for {
 		n, err := unix.Read(k.in.GateParentFD, b[:])
 		if errors.Is(err, unix.EINTR) {
@@ -287,7 +289,10 @@ func (k *creation) serveGates(mem *sysprog.Memory) error {
 			return fmt.Errorf("wait for the process: %w", err)
 		}
 		if n == 0 { // executed, or dead
-			return mem.Failure()
+			if err := mem.Failure(); err != nil || ready {
+				return err
+			}
+			return errors.New("the process was killed before it executed its program")
 		}
 		if err := k.serve(program.Gate(b[0]), mem); err != nil {
 			return err
@@ -295,7 +300,8 @@ func (k *creation) serveGates(mem *sysprog.Memory) error {
 		if _, err := unix.Write(k.in.GateParentFD, b[:]); err != nil {
 			return fmt.Errorf("answer the process: %w", errors.Join(mem.Failure(), err))
 		}
-		if program.Gate(b[0]) == program.GateReady && k.in.Wait {
+		ready = program.Gate(b[0]) == program.GateReady
+		if ready && k.in.Wait {
 			return nil
 		}
 	}

@@ -84,7 +84,7 @@ func wantStatus(t *testing.T, c *Container, want specs.ContainerState) {
 
 func TestLifecycle(t *testing.T) {
 	s, id := testStore(t)
-	c, err := s.Create(id, CreateOptions{Bundle: bundleOf(t, nil, "sh", "-c", "trap 'exit 7' TERM; touch /tmp/up; while :; do sleep 0.02; done")})
+	c, err := s.Create(id, CreateOptions{Adopted: true, Bundle: bundleOf(t, nil, "sh", "-c", "trap 'exit 7' TERM; touch /tmp/up; while :; do sleep 0.02; done")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,12 +96,15 @@ func (k *creation) awaitProcess(mem *sysprog.Memory) error {
 }
 
 // endMonitored takes back the process that a monitor has made, and the monitor.
-func (k *creation) endMonitored() {
+func (k *creation) endMonitored(monitor int) {
 	k.pipes.close(k.in.GateParentFD) // where it waits, it ends then
 	if p, err := k.c.process(); err == nil {
 		_ = p.signal(unix.SIGKILL)
 	}
 	k.c.endMonitor()
+	if monitor > 0 {
+		kill(monitor) // reaps it; it is our child still
+	}
 	_ = os.WriteFile(filepath.Join(k.c.dir, exitFile), notKnown, 0o600) // for another try
 }
 

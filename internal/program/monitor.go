@@ -29,7 +29,8 @@ const monitorName = "tare-monitor"
 // the next op; what it records as failed the caller finds in shared memory.
 func (c *compiler) beginMonitor(parent *sysprog.Label) {
 	m, begin := c.in.Monitor, c.Label("monitor")
-	c.clone("start the monitor", 0, nil, begin).Next(parent)
+	c.Program.Monitor = c.Slot("monitor")
+	c.clone("start the monitor", 0, nil, begin).To(c.Program.Monitor).Next(parent)
 	c.Here(begin)
 	c.inParent = false
 	c.Fail = c.died

@@ -95,6 +95,9 @@ type Program struct {
 	Pid   *sysprog.Slot // the new process, as the parent sees it
 	Pidfd *sysprog.Slot // its pidfd; 0 where the kernel has none
 
+	// Monitor is the monitor's number, with Input.Monitor.
+	Monitor *sysprog.Slot
+
 	// Sibling tells that a child of the parent makes the process, as its
 	// sibling: Pidfd is not the parent's then.
 	Sibling bool

@@ -207,7 +207,7 @@ func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, chi
 	}
 	if cgroupFD != nil && c.facts.IntoCgroup {
 		into := c.SlotIn("cgroup fd", b, argCgroup*8)
-		if c.inParent {
+		if c.inParent || c.in.Monitor != nil { // opened before the monitor was made
 			c.closeLater(into)
 		}
 		c.cgroupOp.To(into)

@@ -22,7 +22,12 @@ func Programs() Span { return Span{Base, apart} }
 // Rest is the memory of a process without the loop's code and without what
 // Load and LoadApart have mapped. How far the address space reaches only the
 // kernel knows: of tails, the first that munmap(2) takes is the right one.
+// There is none with a C library, which may have told the kernel of memory to
+// be written when a thread is interrupted (rseq(2)).
 func Rest() (spans, tails []Span) {
+	if withC {
+		return nil, nil
+	}
 	page := uintptr(unix.Getpagesize())
 	const longest = 4096 // the loop has less than 1 KiB on each CPU
 	from, to := code()&^(page-1), (code()+longest)&^(page-1)+page

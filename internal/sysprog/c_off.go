@@ -1,0 +1,6 @@
+//go:build !cgo
+
+package sysprog
+
+// withC tells whether there may be a C library in the program.
+const withC = false
