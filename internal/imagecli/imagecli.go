@@ -41,6 +41,8 @@ func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
 	return s.flags, []cli.Command{
 		runCommand(s),
 		storeCommand(s), pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
+		pushCommand(s), copyCommand(), saveCommand(s), loadCommand(s), importCommand(s), exportCommand(s),
+		inspectCommand(s), historyCommand(s),
 	}
 }
 

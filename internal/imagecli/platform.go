@@ -1,20 +1,19 @@
 package imagecli
 
 import (
-	"errors"
-	"runtime"
-
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/platform"
 )
 
-// chooser picks from an index what runs on a platform; "" is this machine's.
-func chooser(string) (func(v1.Index) (v1.Descriptor, error), error) {
-	return func(x v1.Index) (v1.Descriptor, error) {
-		for _, d := range x.Manifests {
-			if d.Platform != nil && d.Platform.OS == "linux" && d.Platform.Architecture == runtime.GOARCH {
-				return d, nil
-			}
+// chooser picks from an index what runs best on a platform; "" is this machine.
+func chooser(name string) (func(v1.Index) (v1.Descriptor, error), error) {
+	wanted := platform.Machine()
+	if name != "" {
+		var err error
+		if wanted, err = platform.Parse(name); err != nil {
+			return nil, err
 		}
-		return v1.Descriptor{}, errors.New("nothing for this machine")
-	}, nil
+	}
+	return func(x v1.Index) (v1.Descriptor, error) { return platform.Choose(x, wanted) }, nil
 }

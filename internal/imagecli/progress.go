@@ -47,7 +47,7 @@ func (p *progress) note(text string) {
 func (p *progress) encode(v any) { _ = json.NewEncoder(p.w).Encode(v) }
 
 type jsonEvent struct {
-	Kind    string `json:"kind"`
+	Kind    string `json:"kind"` // as in transfer.Event
 	Blob    string `json:"blob,omitempty"`
 	Current int64  `json:"current"`
 	Total   int64  `json:"total"`
@@ -70,6 +70,13 @@ func (p *progress) event(e transfer.Event) {
 		p.layer++
 		p.begun = time.Now()
 		p.draw(e)
+	case "pack", "read":
+		if p.begun.IsZero() {
+			p.begun = time.Now()
+		}
+		if time.Since(p.last) >= 100*time.Millisecond {
+			p.draw(e)
+		}
 	case "bytes":
 		if time.Since(p.last) >= 100*time.Millisecond {
 			p.draw(e)
@@ -100,9 +107,20 @@ func (p *progress) draw(e transfer.Event) {
 	if took := time.Since(p.begun); took > time.Second {
 		speed = "  " + size(int64(float64(e.Current)/took.Seconds())) + "/s"
 	}
-	fmt.Fprintf(p.w, "\r\x1b[Klayer %d %s [%s%s] %s of %s%s", p.layer, e.Blob.Encoded()[:12],
+	fmt.Fprintf(p.w, "\r\x1b[K%s [%s%s] %s of %s%s", p.label(e),
 		strings.Repeat("#", filled), strings.Repeat(" ", width-filled), size(e.Current), size(e.Total), speed)
 	p.shown, p.last = true, time.Now()
+}
+
+// label is what a line is about.
+func (p *progress) label(e transfer.Event) string {
+	switch e.Kind {
+	case "pack":
+		return "packing " + e.Blob.Encoded()[:12]
+	case "read":
+		return "reading"
+	}
+	return fmt.Sprintf("layer %d %s", p.layer, e.Blob.Encoded()[:12])
 }
 
 func (p *progress) clear() {

@@ -3,8 +3,13 @@ package imagecli
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/layout"
 	"tare.dev/tare/internal/reference"
 	"tare.dev/tare/internal/registry"
 	"tare.dev/tare/internal/transfer"
@@ -31,11 +36,19 @@ func (r *registries) access(note func(string)) (*registry.Access, error) {
 	return registry.New(o)
 }
 
+// places is how the long help of a command spells where an image may be.
+const places = `An image can be at these places:
+  docker://NAME, or NAME alone   at a registry, named as docker does
+  oci:DIR[:TAG]                  in a directory that is an OCI image layout
+  oci-archive:FILE[:TAG]         in such a directory, in a tar file
+  docker-archive:FILE[:NAME]     in a file that docker save wrote`
+
 // A place is where an image comes from.
 type place struct {
 	transfer.Source
 	name  string // to resolve there
-	local string // what the image is called here; "" when that is for the user to say
+	local string // what the image is called here
+	at    reference.Place
 	close func()
 }
 
@@ -44,12 +57,116 @@ func (r *registries) source(arg string, note func(string)) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Kind != reference.Registry {
-		return nil, fmt.Errorf("image %s: %w", arg, errors.ErrUnsupported)
+	if p.Kind == reference.Registry {
+		access, err := r.access(note)
+		if err != nil {
+			return nil, err
+		}
+		return &place{access.Client(p.Ref), p.Ref.Version(), p.Ref.String(), p, access.Close}, nil
+	}
+	files, err := openLayout(p.Path, os.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	return &place{files, p.Name, localName(p, files.List()), p, func() { files.Close() }}, nil
+}
+
+// openLayout opens images in files. "-" is standard input.
+func openLayout(path string, in io.Reader) (*layout.Reader, error) {
+	if path != "-" {
+		return layout.Open(path)
+	}
+	f, ok := in.(*os.File)
+	if !ok {
+		return nil, errors.New("read standard input: not a file")
+	}
+	// The lists of an archive may stand at its end, after the layers.
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.New("read standard input: not a file (name one, or use <FILE: an archive cannot be read from a pipe)")
+	}
+	return layout.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+}
+
+// localName is what an image from a file is called here: by its own name if it has one, or else, as
+// podman does, by the file's.
+func localName(p reference.Place, list []layout.Entry) string {
+	own := []string{p.Name}
+	if p.Name == "" && len(list) == 1 {
+		own = list[0].Names
+	}
+	if own = fullNames(own); len(own) > 0 {
+		return own[0]
+	}
+	base, _, _ := strings.Cut(strings.ToLower(filepath.Base(p.Path)), ".")
+	tag := p.Name
+	if !reference.IsTag(tag) {
+		tag = "latest"
+	}
+	if r, err := reference.Parse("localhost/" + base + ":" + tag); err == nil {
+		return r.String()
+	}
+	return ""
+}
+
+// A target is where an image goes.
+type target struct {
+	transfer.Destination
+	name string // what it is called there
+	at   reference.Place
+	// end is called once, with what became of it; it makes an archive whole or removes it.
+	end func(error) error
+}
+
+func (r *registries) target(arg string, out io.Writer, note func(string)) (*target, error) {
+	p, err := reference.ParsePlace(arg)
+	if err != nil {
+		return nil, err
+	}
+	switch p.Kind {
+	case reference.Registry:
+		return r.registryTarget(p, note)
+	case reference.OCI:
+		d, err := layout.CreateDir(p.Path)
+		if err != nil {
+			return nil, err
+		}
+		return &target{d, p.Name, p, func(err error) error { return errors.Join(err, d.Close()) }}, nil
+	}
+	a, err := archive(p.Path, p.Kind, out)
+	if err != nil {
+		return nil, err
+	}
+	return &target{a, p.Name, p, func(err error) error { return endArchive(a, err) }}, nil
+}
+
+func (r *registries) registryTarget(p reference.Place, note func(string)) (*target, error) {
+	if p.Ref.Digest != "" {
+		return nil, fmt.Errorf("image %s: is named by its digest, and can be given no other (name a tag)", p.Ref.Familiar())
 	}
 	access, err := r.access(note)
 	if err != nil {
 		return nil, err
 	}
-	return &place{access.Client(p.Ref), p.Ref.Version(), p.Ref.String(), access.Close}, nil
+	return &target{access.Client(p.Ref), p.Ref.Tag, p, func(err error) error {
+		access.Close()
+		return err
+	}}, nil
+}
+
+// archive begins one in a file, or on standard output for "-".
+func archive(path string, kind reference.Kind, out io.Writer) (*layout.Archive, error) {
+	if path != "-" {
+		return layout.CreateArchive(path, kind)
+	}
+	if err := notTerminal(out); err != nil {
+		return nil, err
+	}
+	return layout.NewArchive(out, kind), nil
+}
+
+func endArchive(a *layout.Archive, err error) error {
+	if err != nil {
+		return errors.Join(err, a.Abort())
+	}
+	return a.Close()
 }

@@ -44,7 +44,10 @@ type PullOptions struct {
 
 // An Event is a step of a transfer.
 type Event struct {
-	Kind    string // "layer", "bytes", "done", "resume", "exists"
+	// Kind is "layer", "bytes" and "done" of a blob that is moved; "resume" of one whose connection
+	// broke; "exists" of one that need not be moved; "pack" of an image that is made into a layer,
+	// whose manifest Blob is then, and "packed" of the layer; "read" of a stream without a digest.
+	Kind    string
 	Blob    digest.Digest
 	Current int64 // bytes of the blob so far
 	Total   int64
