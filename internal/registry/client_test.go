@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/test/distribution"
 )
 
 // random returns n bytes that are the same at each call.
@@ -56,10 +58,24 @@ func text(d v1.Descriptor) string {
 	return `{"mediaType":"` + d.MediaType + `","digest":"` + string(d.Digest) + `","size":` + itoa(d.Size) + `}`
 }
 
-func TestPushAndPull(t *testing.T) {
-	s := startRegistry(t, "", "")
+func TestRegistries(t *testing.T) {
+	for name, v := range map[string]distribution.Version{"v2": distribution.V2, "v3": distribution.V3} {
+		t.Run(name, func(t *testing.T) {
+			if v == distribution.V3 && testing.Short() {
+				t.Skip("takes long: builds distribution v3")
+			}
+			host := distribution.Start(t, v, distribution.Config{}).Host
+			t.Run("push and pull", func(t *testing.T) { pushAndPull(t, host) })
+			t.Run("mount", func(t *testing.T) { mount(t, host) })
+			t.Run("wrong bytes", func(t *testing.T) { pushWrongBytes(t, host) })
+			t.Run("referrers", func(t *testing.T) { referrers(t, host) })
+		})
+	}
+}
+
+func pushAndPull(t *testing.T, host string) {
 	ctx := within(t, time.Minute)
-	c := newClient(t, s.host, Options{})
+	c := newClient(t, host, Options{})
 	layer := random(3 << 20)
 	image, blob, manifest := pushImage(t, ctx, c, layer)
 
@@ -108,10 +124,9 @@ func TestNotThere(t *testing.T) {
 	wantError(t, err, "404 not found: blob unknown to registry")
 }
 
-func TestMount(t *testing.T) {
-	s := startRegistry(t, "", "")
+func mount(t *testing.T, host string) {
 	ctx := within(t, time.Minute)
-	c := newClient(t, s.host, Options{})
+	c := newClient(t, host, Options{})
 	_, blob, _ := pushImage(t, ctx, c, random(1000))
 	other := c.ref
 	other.Repository = "other"
@@ -127,10 +142,9 @@ func TestMount(t *testing.T) {
 	}
 }
 
-func TestPushRefusesWrongBytes(t *testing.T) {
-	s := startRegistry(t, "", "")
+func pushWrongBytes(t *testing.T, host string) {
 	ctx := within(t, time.Minute)
-	c := newClient(t, s.host, Options{Retries: -1})
+	c := newClient(t, host, Options{Retries: -1})
 	d := describeBytes("x", []byte("right"))
 	wantError(t, c.Put(ctx, d, strings.NewReader("wrong")), "push ", "digest")
 	wantError(t, c.Put(ctx, d, strings.NewReader("rig")), "unexpected EOF")
@@ -144,3 +158,34 @@ func TestPushRefusesWrongBytes(t *testing.T) {
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func referrers(t *testing.T, host string) {
+	ctx := within(t, time.Minute)
+	c := newClient(t, host, Options{})
+	image, _, _ := pushImage(t, ctx, c, random(1000))
+	if all, err := c.Referrers(ctx, image, ""); err != nil || len(all) != 0 {
+		t.Errorf("Referrers before any = %v, %v", all, err)
+	}
+	empty := v1.DescriptorEmptyJSON
+	if err := c.Put(ctx, empty, strings.NewReader("{}")); err != nil {
+		t.Fatal(err)
+	}
+	for _, artifactType := range []string{"test/a", "test/b", "test/b"} {
+		artifact := []byte(`{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageManifest + `","artifactType":"` + artifactType +
+			`","config":` + text(empty) + `,"layers":[` + text(empty) + `],"subject":` + text(image) + `,"annotations":{"from":"x"}}`)
+		if err := c.PutManifest(ctx, "", describeBytes(v1.MediaTypeImageManifest, artifact), artifact); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for artifactType, want := range map[string]int{"": 2, "test/b": 1, "test/c": 0} {
+		all, err := c.Referrers(ctx, image, artifactType)
+		if err != nil || len(all) != want {
+			t.Errorf("Referrers(%q) = %v, %v, want %d", artifactType, all, err, want)
+		}
+		for _, d := range all {
+			if d.ArtifactType == "" || d.Annotations["from"] != "x" {
+				t.Errorf("referrer %+v lacks its type or annotation", d)
+			}
+		}
+	}
+}

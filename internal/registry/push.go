@@ -196,25 +196,35 @@ func (l *lent) Close() error {
 	return nil
 }
 
-// PutManifest pushes a manifest or index under a name: a tag, or "" for its digest alone.
+// PutManifest pushes a manifest or index under a name: a tag, or "" for its digest
+// alone. What it has for a subject will list it among its referrers.
 func (c *Client) PutManifest(ctx context.Context, name string, d v1.Descriptor, text []byte) error {
 	if name == "" {
 		name = string(d.Digest)
 	}
-	header := http.Header{"Content-Type": {d.MediaType}}
-	resp, err := c.write(ctx, http.MethodPut, "manifests/"+name, nil, &document{header, text})
-	if err == nil && resp.StatusCode != http.StatusCreated {
-		err = refusal(resp)
-	} else if err == nil {
-		drain(resp)
-		if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(d.Digest) {
-			err = fmt.Errorf("registry has stored %s", printable(got))
-		}
-	}
-	if err != nil {
+	if err := c.putManifest(ctx, name, d, text); err != nil {
 		return fault("push", c.object(name), c.origin().name, err)
 	}
 	return nil
+}
+
+func (c *Client) putManifest(ctx context.Context, name string, d v1.Descriptor, text []byte) error {
+	header := http.Header{"Content-Type": {d.MediaType}}
+	resp, err := c.write(ctx, http.MethodPut, "manifests/"+name, nil, &document{header, text})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return refusal(resp)
+	}
+	drain(resp)
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(d.Digest) {
+		return fmt.Errorf("registry has stored %s", printable(got))
+	}
+	if resp.Header.Get("OCI-Subject") != "" {
+		return nil // the registry keeps the list
+	}
+	return c.addReferrer(ctx, d, text)
 }
 
 // A document is a request's body that is small enough to be sent again.

@@ -2,73 +2,23 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"tare.dev/tare/internal/reference"
+	"tare.dev/tare/test/distribution"
 )
 
-// A server is Debian's docker-registry (CNCF distribution 2.8), started for one test.
-type server struct {
-	host string // "127.0.0.1:PORT"
-	dir  string // of its files
-}
+// A server is a registry that is started for one test.
+type server struct{ host string }
 
-// startRegistry starts one with the settings of its http and auth sections, as YAML
-// with two spaces before each line.
-func startRegistry(t *testing.T, http, rest string) server {
+// startRegistry starts Debian's docker-registry. See distribution.Config.
+func startRegistry(t *testing.T, http, more string) server {
 	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed (see packages.txt)")
-	}
-	s := server{host: freePort(t), dir: t.TempDir()}
-	config := fmt.Sprintf(`version: 0.1
-log: {level: error}
-storage:
-  filesystem: {rootdirectory: %s}
-  delete: {enabled: true}
-http:
-  addr: %s
-%s
-%s`, s.dir, s.host, http, rest)
-	path := filepath.Join(t.TempDir(), "config.yml")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(filepath.Dir(path), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", path)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		log.Close()
-		if text, _ := os.ReadFile(log.Name()); t.Failed() && len(text) > 0 {
-			t.Logf("docker-registry: %s", text[max(0, len(text)-2000):])
-		}
-	})
-	for range 500 {
-		if c, err := net.Dial("tcp", s.host); err == nil {
-			c.Close()
-			return s
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("docker-registry does not listen")
-	return s
+	return server{distribution.Start(t, distribution.V2, distribution.Config{HTTP: http, More: more}).Host}
 }
 
 // freePort returns an address of this machine on which nothing listens.
