@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 declare -A groups=(
-  [base]="make gcc libc6-dev ca-certificates busybox-static iproute2 procps util-linux"
+  [base]="make gcc libc6-dev ca-certificates busybox-static erofs-utils iproute2 procps util-linux"
   [demo]="busybox-static mmdebstrap debian-archive-keyring crun"
   [peers]="iptables libseccomp-dev $(cat test/*/packages.txt bench/*/packages.txt | tr '\n' ' ')"
   [vm]="qemu-system-x86 mmdebstrap debian-archive-keyring busybox-static e2fsprogs cpio kmod"
