@@ -121,6 +121,12 @@ func (i *Image) begins(short string) bool {
 	return err == nil && strings.HasPrefix(m.Config.Digest.Encoded(), short)
 }
 
+// there tells whether the image is still in the store: another process may remove it at any moment.
+func (i *Image) there() bool {
+	_, err := os.Stat(i.dir)
+	return err == nil
+}
+
 // Manifest is the image's manifest, parsed and as it came.
 func (i *Image) Manifest() (v1.Manifest, []byte, error) {
 	var m v1.Manifest

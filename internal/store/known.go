@@ -32,7 +32,7 @@ func knownOf(images []*Image) (known, error) {
 			all = append(all, item{d, size})
 			return nil
 		})
-		if err != nil {
+		if err != nil && i.there() {
 			return nil, err
 		}
 	}

@@ -38,31 +38,35 @@ func (s *Store) Stage() (*Stage, error) {
 	return st, nil
 }
 
-func (s *Store) stage() (st *Stage, err error) {
-	st = &Stage{store: s}
-	defer func() {
-		if err != nil {
-			st.Close()
-		}
-	}()
-	if st.share, err = s.share(); err != nil {
+func (s *Store) stage() (*Stage, error) {
+	st := &Stage{store: s}
+	if err := st.begin(); err != nil {
+		st.Close()
 		return nil, err
+	}
+	return st, nil
+}
+
+func (st *Stage) begin() (err error) {
+	s := st.store
+	if st.share, err = s.share(); err != nil {
+		return err
 	}
 	if err := s.sweepTmp(); err != nil {
-		return nil, err
+		return err
 	}
 	if st.dir, st.own, err = s.ownTmp(); err != nil {
-		return nil, err
+		return err
 	}
 	if st.tree, err = os.OpenFile(filepath.Join(st.dir, newTree), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o444); err != nil {
-		return nil, err
+		return err
 	}
 	known, err := s.known()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	st.put = s.objects.NewWriter(known, s.reserve)
-	return st, nil
+	return nil
 }
 
 // ownTmp makes a directory below tmp/ and locks it. Another process may sweep it away in between.

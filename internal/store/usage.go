@@ -52,7 +52,7 @@ func (s *Store) Usage() (Usage, error) {
 	var refs []ref
 	for n, i := range images {
 		u.Shared[n] = make([]int64, len(images))
-		if refs, err = u.read(n, i, refs); err != nil {
+		if refs, err = u.read(n, i, refs); err != nil && i.there() {
 			return u, err
 		}
 	}
