@@ -65,7 +65,7 @@ func (p *copying) run(c *cli.Call) error {
 	if a, b := from.at, to.at; a.Kind == reference.Registry && b.Kind == a.Kind && a.Ref.Registry == b.Ref.Registry {
 		o.From = []string{a.Ref.Repository}
 	}
-	got, err := transfer.Copy(ctx, from, from.name, to, to.name, o)
+	got, err := transfer.Copy(ctx, from.Source, from.name, to.Destination, to.name, o)
 	show.end()
 	if err = to.end(err); err != nil {
 		return fmt.Errorf("copy %s: %w", c.Args[0], err)

@@ -32,6 +32,7 @@ func historyCommand(s *session) cli.Command {
 			f.Bool(&whole, "no-trunc", "", "print all of each step")
 		},
 		Run: func(c *cli.Call) error {
+			work()
 			st, err := s.open()
 			if err != nil {
 				return err

@@ -55,6 +55,7 @@ func inspectCommand(s *session) cli.Command {
 		Short: "print all about images as JSON",
 		Long:  "Print what is known of images as a JSON list, in the fields of docker inspect.",
 		Run: func(c *cli.Call) error {
+			work()
 			st, err := s.open()
 			if err != nil {
 				return err

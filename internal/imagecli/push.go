@@ -66,7 +66,7 @@ func (p *push) run(s *session, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	got, err := transfer.Push(ctx, st, i, to, to.name, transfer.PushOptions{
+	got, err := transfer.Push(ctx, st, i, to.Destination, to.name, transfer.PushOptions{
 		CopyOptions: transfer.CopyOptions{From: siblings(i, to.at), Progress: show.event},
 		Compression: how, Flatten: p.flatten,
 	})

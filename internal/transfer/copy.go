@@ -130,29 +130,33 @@ func (c *copier) blobs(ctx context.Context, d v1.Descriptor, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range append(m.Layers, m.Config) {
-		if err := c.bring(ctx, l); err != nil {
+	for _, l := range m.Layers {
+		have, err := c.there(ctx, l)
+		if err != nil {
 			return err
 		}
+		if have {
+			continue
+		}
+		c.o.Progress(Event{Kind: "layer", Blob: l.Digest, Total: l.Size})
+		if err := c.send(ctx, l); err != nil {
+			return err
+		}
+		c.o.Progress(Event{Kind: "done", Blob: l.Digest, Current: l.Size, Total: l.Size})
 	}
-	return nil
+	if have, err := c.there(ctx, m.Config); err != nil || have {
+		return err
+	}
+	return c.send(ctx, m.Config)
 }
 
-func (c *copier) bring(ctx context.Context, d v1.Descriptor) error {
-	switch have, err := c.there(ctx, d); {
-	case err != nil:
-		return err
-	case have:
-		return nil
-	}
-	c.o.Progress(Event{Kind: "layer", Blob: d.Digest, Total: d.Size})
+func (c *copier) send(ctx context.Context, d v1.Descriptor) error {
 	r := &again{copier: c, ctx: ctx, d: d}
 	err := c.dst.Put(ctx, d, r)
 	if err := errors.Join(err, r.close()); err != nil {
 		return err
 	}
 	c.done.Sent += d.Size
-	c.o.Progress(Event{Kind: "done", Blob: d.Digest, Current: d.Size, Total: d.Size})
 	return nil
 }
 
