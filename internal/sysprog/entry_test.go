@@ -52,6 +52,8 @@ func TestEntry(t *testing.T) {
 			}
 			out, code := run("A=1", "hello", "world")
 			expect("nothing stored", out, code, "Go has started [hello world]\n", 0)
+			out, code = run("A=1", "entered")
+			expect("linked to start at the entry", out, code, "true\n", 0)
 			name, code := run("A=1", "store", "hello", "world")
 			if code != 0 {
 				t.Fatalf("store: %s", name)
@@ -74,6 +76,12 @@ func TestEntry(t *testing.T) {
 			_ = os.Remove(filepath.Join(dir, "give-up"))
 			entryRefuses(t, file, func() (string, int) { return run("A=1", "hello", "world") })
 		})
+	}
+}
+
+func TestEnteredIsFalseWithoutTheFlag(t *testing.T) {
+	if Entered() {
+		t.Error("Entered() = true in a program that starts in Go")
 	}
 }
 

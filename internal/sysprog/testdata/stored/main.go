@@ -1,5 +1,6 @@
 // Command stored is for TestEntry: called with "store" it stores a program for
-// the rest of its command line, else it says that Go has started.
+// the rest of its command line, with "entered" it says what Entered does, else
+// that Go has started.
 package main
 
 import (
@@ -12,6 +13,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "entered" {
+		fmt.Println(sysprog.Entered())
+		return
+	}
 	if len(os.Args) < 2 || os.Args[1] != "store" {
 		fmt.Println("Go has started", os.Args[1:])
 		return
