@@ -75,8 +75,12 @@ func Replayable(in *Input) bool {
 		return false
 	}
 	for _, n := range in.Spec.Linux.Namespaces {
-		if n.Path != "" {
-			return false
+		switch n.Type {
+		case specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace: // opened anew each time
+		default:
+			if n.Path != "" {
+				return false
+			}
 		}
 	}
 	for n, chown := range in.ChownStdio {
@@ -102,6 +106,7 @@ func (c *compiler) replayParent() {
 	made := c.replayGroups()
 	p := c.in.Cgroup
 	cgroupFD := c.cgroupDir(p)
+	c.openNamespaces()
 	ready := c.Buf(make([]byte, 16)) // two descriptors of 32 bits
 	if c.in.Wait {
 		c.Do("make pipe", "pipe2", sysprog.Ptr(ready, 0), sysprog.Int(unix.O_CLOEXEC))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/sysprog"
@@ -113,5 +114,40 @@ func TestProgramsStoredAheadFitOneContainer(t *testing.T) {
 	b.must("delete", b.id)
 	for _, l := range b.leftovers() {
 		t.Errorf("left %s", l)
+	}
+}
+
+// An engine makes the network and gives its path; a stored start opens it anew.
+func TestStoredStartJoinsNamespaces(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	other := repeating(t, "wait-signal").up()
+	b := newBundle(t, "report")
+	for _, n := range []string{"net", "ipc", "uts"} {
+		kind := map[string]specs.LinuxNamespaceType{"net": specs.NetworkNamespace, "ipc": specs.IPCNamespace, "uts": specs.UTSNamespace}[n]
+		b.namespace(kind, fmt.Sprintf("/proc/%d/ns/%s", other.pid(), n))
+	}
+	b.Spec.Hostname = ""
+	b.write()
+	for n := range often {
+		got := b.decode(b.again()).Namespaces
+		for _, name := range []string{"net", "ipc", "uts"} {
+			want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", other.pid(), name))
+			must(t, err)
+			if got[name] != want {
+				t.Errorf("run %d: %s namespace %s, want %s", n+1, name, got[name], want)
+			}
+		}
+		for _, l := range b.leftovers() {
+			t.Errorf("run %d left %s", n+1, l)
+		}
+	}
+	if !there(b.stored("run", "--bundle", b.dir, b.id)) {
+		t.Log("not stored: another test has made room")
+	}
+	other.must("kill", other.id, "USR1")
+	other.stopped()
+	if r := b.again(); r.code == 0 || !strings.Contains(r.stderr, "open network namespace") && !strings.Contains(r.stderr, "namespace") {
+		t.Errorf("without the namespaces: %v", r)
 	}
 }
