@@ -69,7 +69,11 @@ func Assemble(l *List, base uintptr) (*Image, error) {
 	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, len(l.Ops)/2)}
 	first := resWords * WordSize
 	ops := first + (len(l.Ops)+1)*opWords*WordSize
-	a.mem = make([]byte, ops, ops+32<<10)
+	size := ops
+	for _, b := range l.bufs {
+		size += len(b.Data) + WordSize
+	}
+	a.mem = make([]byte, ops, size+16*len(l.Ops)) // and the strings, about
 	a.opBase = base + uintptr(first)
 	for _, b := range l.bufs {
 		a.align()
