@@ -18,7 +18,8 @@
 //
 // "tare" runs the same command line for the same bundle again and again, which
 // tare remembers (docs/design). "tare-new" gives each container a new name, as
-// an engine does, so nothing can be remembered. The peers remember nothing.
+// an engine does: Go starts and compiles each time, but for the start and the
+// delete, which create stores ahead. The peers remember nothing.
 //
 // # Noise
 //
