@@ -1,0 +1,146 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tare.dev/tare/test/rootfs"
+)
+
+// limit is how long any one command may take.
+const limit = 5 * time.Minute
+
+// needRoot skips the test for an ordinary user.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("must run as root: files have owners and devices")
+	}
+}
+
+func needProgram(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed (see packages.txt)", name)
+	}
+	return path
+}
+
+// program is the program under test.
+var program = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("TARE_RUNTIME"); path != "" {
+		return filepath.Join(filepath.Dir(path), "tare"), nil
+	}
+	dir, err := os.MkdirTemp("", "tare-images-")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry",
+		"-o", filepath.Join(dir, "tare"), "tare.dev/tare/cmd/tare")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build tare: %w\n%s", err, out)
+	}
+	return filepath.Join(dir, "tare"), nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := program(); err == nil && os.Getenv("TARE_RUNTIME") == "" {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// A device is one with a store of its own.
+type device struct {
+	t    *testing.T
+	root string
+	run  string
+	peak int64 // the most memory a command had, in KiB
+}
+
+func newDevice(t *testing.T) *device {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	return &device{t: t, root: filepath.Join(dir, "root"), run: filepath.Join(dir, "run")}
+}
+
+// result is what a command did.
+type result struct {
+	out, err string
+	code     int
+}
+
+// do runs tare.
+func (d *device) do(args ...string) result { return d.with(nil, args...) }
+
+// with runs tare with standard input.
+func (d *device) with(in *os.File, args ...string) result {
+	d.t.Helper()
+	path, err := program()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(d.t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append([]string{"--root", d.root, "--run", d.run}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if in != nil {
+		cmd.Stdin = in
+	}
+	err = cmd.Run()
+	if cmd.ProcessState == nil {
+		d.t.Fatalf("tare %s: %v", strings.Join(args, " "), err)
+	}
+	if use, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		d.peak = max(d.peak, int64(use.Maxrss))
+	}
+	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs tare and returns what it printed, without the last line's end.
+func (d *device) must(args ...string) string {
+	d.t.Helper()
+	r := d.do(args...)
+	if r.code != 0 {
+		d.t.Fatalf("tare %s: exit status %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
+	}
+	return strings.TrimSuffix(r.out, "\n")
+}
+
+// run runs another program.
+func run(t *testing.T, argv ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// debian is a root file system of real packages, as a tar file.
+func debian(t *testing.T) string {
+	t.Helper()
+	needRoot(t)
+	needProgram(t, "mmdebstrap")
+	archive, err := rootfs.Base().Archive(t.Context(), "../../build/rootfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return archive
+}
