@@ -33,12 +33,41 @@ func openArchive(name string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readArchive(name, f)
+}
+
+// readArchive takes f over.
+func readArchive(name string, f *os.File) (*Reader, error) {
 	t := &tarFiles{f: f}
-	if t.entries, err = scan(f); err != nil {
+	err := uncompressed(f)
+	if err == nil {
+		t.entries, err = scan(f)
+	}
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return newReader(name, t)
+}
+
+// uncompressed refuses what is compressed as a whole, and pipes.
+func uncompressed(f *os.File) error {
+	magic := make([]byte, 6)
+	n, err := f.ReadAt(magic, 0)
+	if err != nil && err != io.EOF {
+		return err // ESPIPE, of a pipe
+	}
+	kind := compression(magic[:n])
+	switch {
+	case kind != "":
+	case string(magic) == "\xfd7zXZ\x00":
+		kind = "xz"
+	case string(magic[:3]) == "BZh":
+		kind = "bzip2"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w, with %s", ErrCompressed, kind)
 }
 
 // scan lists the files of a tar file. It reads the headers only: tar.Reader seeks over

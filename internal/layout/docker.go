@@ -28,7 +28,8 @@ type dockerImage struct {
 // Bounds of a docker archive.
 const (
 	maxDockerImages = 1024
-	maxLayers       = 1024
+	maxLayers       = 1024    // of an image
+	maxAllLayers    = 1 << 14 // of all images
 )
 
 // loadDocker makes a manifest for each image of a docker archive.
@@ -42,8 +43,9 @@ func (r *Reader) loadDocker(text []byte) error {
 	}
 	r.paths = map[digest.Digest]string{}
 	r.made = map[digest.Digest][]byte{}
+	m := maker{r: r, layers: map[string]v1.Descriptor{}}
 	for _, i := range list {
-		d, err := r.makeManifest(i)
+		d, err := m.manifest(i)
 		if err != nil {
 			return fmt.Errorf("image %q: %w", i.RepoTags, err)
 		}
@@ -52,7 +54,15 @@ func (r *Reader) loadDocker(text []byte) error {
 	return nil
 }
 
-func (r *Reader) makeManifest(i dockerImage) (v1.Descriptor, error) {
+// A maker makes the manifests of a docker archive.
+type maker struct {
+	r      *Reader
+	layers map[string]v1.Descriptor // by path: images share them
+	count  int
+}
+
+func (k *maker) manifest(i dockerImage) (v1.Descriptor, error) {
+	r := k.r
 	config, err := r.document(i.Config)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -66,7 +76,7 @@ func (r *Reader) makeManifest(i dockerImage) (v1.Descriptor, error) {
 		return v1.Descriptor{}, fmt.Errorf("%s: %w", i.Config, err)
 	}
 	ids := parsed.RootFS.DiffIDs
-	if len(ids) != len(i.Layers) || len(ids) > maxLayers {
+	if k.count += len(ids); len(ids) != len(i.Layers) || len(ids) > maxLayers || k.count > maxAllLayers {
 		return v1.Descriptor{}, fmt.Errorf("%d layers, and %d in its config", len(i.Layers), len(ids))
 	}
 	m := v1.Manifest{
@@ -76,7 +86,7 @@ func (r *Reader) makeManifest(i dockerImage) (v1.Descriptor, error) {
 	}
 	r.paths[m.Config.Digest] = i.Config
 	for n, id := range ids {
-		d, err := r.layer(i.Layers[n], id)
+		d, err := k.layer(i.Layers[n], id)
 		if err != nil {
 			return v1.Descriptor{}, err
 		}
@@ -93,11 +103,14 @@ func (r *Reader) makeManifest(i dockerImage) (v1.Descriptor, error) {
 
 // layer describes a layer. One that is not compressed has its diff id for a digest, which
 // whoever reads it verifies; some tools compress them, and their digest must be computed.
-func (r *Reader) layer(path string, id digest.Digest) (v1.Descriptor, error) {
+func (k *maker) layer(path string, id digest.Digest) (v1.Descriptor, error) {
+	if d, ok := k.layers[path]; ok && (d.MediaType != v1.MediaTypeImageLayer || d.Digest == id) {
+		return d, nil
+	}
 	if _, err := reference.ParseDigest(string(id)); err != nil {
 		return v1.Descriptor{}, err
 	}
-	f, err := r.files.open(path)
+	f, err := k.r.files.open(path)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -118,7 +131,8 @@ func (r *Reader) layer(path string, id digest.Digest) (v1.Descriptor, error) {
 			return d, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	r.paths[d.Digest] = path
+	k.layers[path] = d
+	k.r.paths[d.Digest] = path
 	return d, nil
 }
 
