@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A group is a control group of the v2 hierarchy, which counts processor time without any
+// controller, so it is there on hybrid hosts too. All processes of one engine live in it.
+type group struct {
+	dir string
+	fd  int
+}
+
+func newGroup(name string) (*group, error) {
+	base := "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(base); err != nil {
+		base = "/sys/fs/cgroup"
+	}
+	if _, err := os.Stat(filepath.Join(base, "cgroup.procs")); err != nil {
+		return nil, fmt.Errorf("find the v2 control groups: %w", err)
+	}
+	g := &group{dir: filepath.Join(base, fmt.Sprintf("tare-bench-%s-%d", name, time.Now().UnixNano()))}
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return nil, err
+	}
+	var err error
+	if g.fd, err = unix.Open(g.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open %s: %w", g.dir, err)
+	}
+	return g, nil
+}
+
+// adopt makes cmd start in the group.
+func (g *group) adopt(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: g.fd}
+}
+
+// cpu is the user and system time of all processes that are or were in the group.
+func (g *group) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(filepath.Join(g.dir, "cpu.stat"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "usage_usec "); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			return time.Duration(n) * time.Microsecond, err
+		}
+	}
+	return 0, fmt.Errorf("%s/cpu.stat: no usage_usec", g.dir)
+}
+
+func (g *group) processes() []int {
+	text, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
+	if err != nil {
+		return nil
+	}
+	var all []int
+	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
+		if pid, err := strconv.Atoi(s.Text()); err == nil && pid > 0 {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// resident is the sum of the resident sets, in bytes. A process that ends meanwhile has none.
+func (g *group) resident() int64 {
+	var sum int64
+	for _, pid := range g.processes() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			continue
+		}
+		if f := strings.Fields(string(text)); len(f) > 1 {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			sum += n * int64(os.Getpagesize())
+		}
+	}
+	return sum
+}
+
+// watch samples the resident sets until the returned function is called, which tells the highest.
+func (g *group) watch() (stop func() int64) {
+	done := make(chan struct{})
+	var high int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			high = max(high, g.resident())
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() int64 {
+		close(done)
+		wg.Wait()
+		return high
+	}
+}
+
+// end ends all processes that are left, and removes the group.
+func (g *group) end(ctx context.Context) error {
+	defer unix.Close(g.fd)
+	for range 200 {
+		left := g.processes()
+		if len(left) == 0 {
+			break
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	if err := os.Remove(g.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// pause waits for what tells nobody when it is there.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
