@@ -38,6 +38,7 @@ var steps = []struct {
 	{"The memory limit kills what goes over it, and nothing else", (*demo).showMemoryLimit},
 	{"A container runs, is looked into, stops for a moment, and ends", (*demo).showLife},
 	{"How long a start takes", (*demo).showStart},
+	{"Two images that share files, but no layer", (*demo).showImages},
 	{"Nothing is left behind", (*demo).showNothingLeft},
 }
 
