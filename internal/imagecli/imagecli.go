@@ -31,19 +31,27 @@ type session struct {
 
 // Flags are those of the whole program: where its two folders are.
 func (s *session) flags(f *cli.Flags) {
-	f.String(&s.root, "root", "", "`DIR` on flash: images and volumes (/var/lib/tare)")
-	f.String(&s.run, "run", "", "`DIR` in memory: mounts and running containers (/run/tare)")
+	f.String(&s.root, "root", "", "`DIR` on flash: images and volumes ($TARE_ROOT, or /var/lib/tare)")
+	f.String(&s.run, "run", "", "`DIR` in memory: mounts and running containers ($TARE_RUN, or /run/tare)")
 }
 
 // Commands returns the flags that stand before the verbs, and the verbs.
 func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
-	s := &session{Options: o, root: "/var/lib/tare", run: "/run/tare"}
+	s := &session{Options: o, root: folder("TARE_ROOT", "/var/lib/tare"), run: folder("TARE_RUN", "/run/tare")}
 	return s.flags, []cli.Command{
 		runCommand(s),
 		storeCommand(s), pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
 		pushCommand(s), copyCommand(), saveCommand(s), loadCommand(s), importCommand(s), exportCommand(s),
 		inspectCommand(s), historyCommand(s),
 	}
+}
+
+// folder is a variable of the environment, or what it is without.
+func folder(name, otherwise string) string {
+	if dir := os.Getenv(name); dir != "" {
+		return dir
+	}
+	return otherwise
 }
 
 // work bounds the memory of a command that moves images, which the starting of containers does
