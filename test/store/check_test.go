@@ -1,0 +1,203 @@
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	digest "github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/transfer"
+)
+
+// A judge knows what whole images are: the bytes of each tree, as a pull in peace made it.
+type judge struct {
+	shelf *shelf
+	trees map[digest.Digest][sha256.Size]byte
+}
+
+// newJudge pulls every image of the shelf into a store in dir.
+func newJudge(s *shelf, dir string) (*judge, error) {
+	j := &judge{s, map[digest.Digest][sha256.Size]byte{}}
+	st, err := store.Open(dir, store.Options{Reserve: -1})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	for d := range s.manifests {
+		i, err := j.pull(st, d)
+		if err != nil {
+			return nil, err
+		}
+		if j.trees[d], err = treeSum(i); err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+func (j *judge) pull(st *store.Store, d digest.Digest) (*store.Image, error) {
+	got, err := transfer.Pull(context.Background(), j.shelf, string(d), st, transfer.PullOptions{
+		Choose: func(v1.Index) (v1.Descriptor, error) { return v1.Descriptor{}, errors.ErrUnsupported },
+		Names:  []string{"judge/" + d.Encoded()[:8] + ":latest"},
+	})
+	return got.Image, err
+}
+
+// store judges a store as a cut left it: only what may be is there, and all of it whole.
+func (j *judge) store(dir string, m *model) error {
+	st, err := store.Open(dir, store.Options{Reserve: -1})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	images, err := st.Images()
+	if err != nil {
+		return err
+	}
+	there := map[digest.Digest]bool{}
+	good := map[object.Digest]bool{} // objects that were hashed
+	for _, i := range images {
+		there[i.Digest] = true
+		if err := j.whole(st, i, good); err != nil {
+			return err
+		}
+	}
+	for d := range there {
+		if may := m.images[d]; !slices.Contains(may, true) {
+			return fmt.Errorf("image %s is there", d)
+		}
+	}
+	for d, may := range m.images {
+		if !there[d] && !slices.Contains(may, false) {
+			return fmt.Errorf("image %s is lost", d)
+		}
+	}
+	return names(st, m)
+}
+
+// whole tells whether an image is all there, byte for byte.
+func (j *judge) whole(st *store.Store, i *store.Image, good map[object.Digest]bool) error {
+	m, raw, err := i.Manifest()
+	if err != nil {
+		return err
+	}
+	_, config, err := i.Config()
+	if err != nil {
+		return err
+	}
+	if digest.FromBytes(raw) != i.Digest || digest.FromBytes(config) != m.Config.Digest {
+		return fmt.Errorf("image %s: damaged manifest or config", i.Digest)
+	}
+	sum, err := treeSum(i)
+	if err != nil {
+		return err
+	}
+	if sum != j.trees[i.Digest] {
+		return fmt.Errorf("image %s: damaged tree", i.Digest)
+	}
+	return i.Objects(func(_ string, d object.Digest, size int64) error {
+		if good[d] {
+			return nil
+		}
+		n, err := st.Objects().Verify(d)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", i.Digest, err)
+		}
+		if n != size {
+			return fmt.Errorf("image %s: object %s has %d bytes, the tree says %d", i.Digest, d, n, size)
+		}
+		good[d] = true
+		return nil
+	})
+}
+
+func treeSum(i *store.Image) (sum [sha256.Size]byte, err error) {
+	path, err := i.TreePath()
+	if err != nil {
+		return sum, err
+	}
+	tree, err := os.ReadFile(path)
+	return sha256.Sum256(tree), err
+}
+
+// names judges where names lead: to an image, or nowhere.
+func names(st *store.Store, m *model) error {
+	for name, may := range m.names {
+		d, err := st.Ref(name)
+		if err == nil {
+			if _, missing := st.Image(d); missing != nil {
+				d = "" // leads nowhere
+			}
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if !slices.Contains(may, d) {
+			return fmt.Errorf("name %s leads to %q, want one of %q", name, d, may)
+		}
+	}
+	return nil
+}
+
+// goesOn judges what comes after the cut: every image can be pulled and is what it should be, and gc
+// leaves what they need and nothing else.
+func (j *judge) goesOn(dir string, pulls []digest.Digest) error {
+	st, err := store.Open(dir, store.Options{Reserve: -1})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	good := map[object.Digest]bool{}
+	for _, d := range pulls {
+		i, err := j.pull(st, d)
+		if err != nil {
+			return fmt.Errorf("pull after the cut: %w", err)
+		}
+		if err := j.whole(st, i, good); err != nil {
+			return fmt.Errorf("pull after the cut: %w", err)
+		}
+	}
+	if _, err := st.GC(); err != nil {
+		return err
+	}
+	return j.tidy(st)
+}
+
+// tidy tells of what no image needs and of what an image lacks.
+func (j *judge) tidy(st *store.Store) error {
+	images, err := st.Images()
+	if err != nil {
+		return err
+	}
+	need := map[object.Digest]bool{}
+	for _, i := range images {
+		if err := i.Objects(func(_ string, d object.Digest, _ int64) error { need[d] = true; return nil }); err != nil {
+			return err
+		}
+	}
+	if err := st.Objects().All(func(d object.Digest, _ int64) error {
+		if !need[d] {
+			return fmt.Errorf("gc has left object %s", d)
+		}
+		delete(need, d)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for d := range need {
+		return fmt.Errorf("gc has taken object %s", d)
+	}
+	for _, left := range []string{"tmp/*", "objects/*/.*"} {
+		if found, _ := filepath.Glob(filepath.Join(st.Dir(), left)); len(found) > 0 {
+			return fmt.Errorf("gc has left %s", found)
+		}
+	}
+	return nil
+}
