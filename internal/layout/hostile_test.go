@@ -161,9 +161,7 @@ func TestOldDocker(t *testing.T) {
 		}
 	}
 	s := sample{blobs: map[digest.Digest][]byte{}}
-	for _, d := range []v1.Descriptor{describe("", []byte(config)), describe("", []byte(one)), describe("", []byte(two)), describe("", []byte(one))} {
-		s.list = append(s.list, d)
-	}
+	s.list = []v1.Descriptor{describe("", []byte(config)), describe("", []byte(one)), describe("", []byte(two)), describe("", []byte(one))}
 	for n, text := range []string{config, one, two} {
 		s.blobs[s.list[n].Digest] = []byte(text)
 	}

@@ -392,3 +392,32 @@ func gunzipped(t *testing.T, raw []byte) []byte {
 	}
 	return raw
 }
+
+func TestDockerArchiveRefusesZstd(t *testing.T) {
+	a := NewArchive(io.Discard, reference.DockerArchive)
+	blob := []byte("\x28\xb5\x2f\xfd and so on")
+	wantError(t, a.Put(t.Context(), describe(v1.MediaTypeImageLayerZstd, blob), bytes.NewReader(blob)), "zstd", "use an OCI archive")
+	a = NewArchive(io.Discard, reference.OCIArchive)
+	if err := a.Put(t.Context(), describe(v1.MediaTypeImageLayerZstd, blob), bytes.NewReader(blob)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPodmanLoads loads a docker archive with layers that are compressed and others that are not.
+func TestPodmanLoads(t *testing.T) {
+	podman, err := exec.LookPath("podman")
+	if err != nil {
+		t.Skip("podman is not installed (see packages.txt)")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("must run as root")
+	}
+	s := newSample(t, "1", "2", "3")
+	path := s.writeArchive(t, reference.DockerArchive, "docker.io/library/box:1")
+	dir := t.TempDir()
+	cmd := exec.Command(podman, "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs", "load", "-i", path)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "docker.io/library/box:1") {
+		t.Errorf("podman load: %v\n%s", err, out)
+	}
+}

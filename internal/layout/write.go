@@ -23,8 +23,9 @@ import (
 // being written. Blobs are written as they come, in order, and the lists at the end, so
 // that it can go to a pipe.
 //
-// In a docker archive, layers stay compressed as they are: docker load, podman load and
-// skopeo look at the first bytes.
+// In a docker archive, layers stay as they are, compressed with gzip or not: docker load,
+// podman load and skopeo look at the first bytes. What is compressed with zstd is refused:
+// podman would read it, docker load does not (28.2, without containerd's image store).
 type Archive struct {
 	w      *tar.Writer
 	docker bool
@@ -71,6 +72,9 @@ func (a *Archive) Put(ctx context.Context, d v1.Descriptor, r io.Reader) error {
 		return a.err
 	}
 	name, err := blobPath(d.Digest)
+	if err == nil && a.docker {
+		r, err = refuseZstd(r)
+	}
 	if err == nil {
 		err = a.entry(name, d.Size)
 	}
@@ -83,6 +87,19 @@ func (a *Archive) Put(ctx context.Context, d v1.Descriptor, r io.Reader) error {
 	}
 	a.have[d.Digest] = d.Size
 	return nil
+}
+
+// refuseZstd returns what r has, unless that is compressed with zstd.
+func refuseZstd(r io.Reader) (io.Reader, error) {
+	magic := make([]byte, 4)
+	n, err := io.ReadFull(r, magic)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if compression(magic[:n]) == "zstd" {
+		return nil, errors.New("is compressed with zstd, which docker load does not read: use an OCI archive, or another compression")
+	}
+	return io.MultiReader(bytes.NewReader(magic[:n]), r), nil
 }
 
 // PutManifest writes a manifest or index and lists it under a name; under none for "",
