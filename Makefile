@@ -52,9 +52,15 @@ tools:
 test: ## everything; installs what it needs (root or sudo)
 	@test/run.sh
 
-.PHONY: vm
+.PHONY: vm vm-arm vm-old
 vm: ## only the tests in a virtual machine with cgroup v2
 	@test/run.sh vm
+
+vm-arm: ## only those in machines with 64- and 32-bit ARM
+	@test/run.sh vm-arm
+
+vm-old: ## those of vm on Linux 5.10, which make test leaves out
+	@test/run.sh vm-old
 
 .PHONY: demo
 demo: ## a container from Debian packages, with limits, step by step

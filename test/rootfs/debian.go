@@ -16,8 +16,15 @@ import (
 // A Debian is a choice of packages.
 type Debian struct {
 	Name     string   // of the file in the cache
-	Packages []string // besides the essential ones and apt
+	Packages []string // besides the essential ones and apt; without those if Arch is set
 	Changes  []string // shell commands run when the packages are there, with the tree's place as $1
+
+	// Arch is an architecture in Debian's words. The packages are then only unpacked: no program of
+	// theirs runs. The changes find apt's configuration for that architecture in
+	// $MMDEBSTRAP_APT_CONFIG; this machine's own stays as it is.
+	Arch string
+	// Release, with Arch, is the code name of another release of Debian.
+	Release string
 }
 
 // Base is a small Debian with the programs that show what a process sees.
@@ -45,8 +52,11 @@ func (d Debian) Archive(ctx context.Context, cache string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	args := d.arguments(suite, sources)
-	key := sha256.Sum256([]byte(strings.Join(args, "\x00")))
+	if d.Arch != "" {
+		suite, sources = d.foreign(suite, sources)
+	}
+	args := d.arguments()
+	key := sha256.Sum256([]byte(strings.Join(args, "\x00") + d.Release))
 	archive := filepath.Join(cache, fmt.Sprintf("%s-%x.tar", d.Name, key[:6]))
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
 		return archive, err
@@ -65,18 +75,41 @@ func (d Debian) Archive(ctx context.Context, cache string) (string, error) {
 	return archive, os.Rename(part, archive)
 }
 
-func (d Debian) arguments(suite string, sources []string) []string {
-	args := []string{
-		"--variant=minbase", "--format=tar", "--quiet",
-		"--include=" + strings.Join(d.Packages, ","),
-		// A container needs neither manuals nor the lists of packages.
-		`--dpkgopt=path-exclude=/usr/share/doc/*`, `--dpkgopt=path-exclude=/usr/share/man/*`,
-		`--dpkgopt=path-exclude=/usr/share/locale/*`,
+func (d Debian) arguments() []string {
+	variant, hook := "minbase", "customize"
+	if d.Arch != "" {
+		variant, hook = "extract", "extract" // no later hook runs in this variant
+	}
+	args := []string{"--variant=" + variant, "--format=tar", "--quiet"}
+	if len(d.Packages) > 0 {
+		args = append(args, "--include="+strings.Join(d.Packages, ","))
+	}
+	// A container needs neither manuals nor the lists of packages.
+	for _, dir := range []string{"doc", "man", "locale"} {
+		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+dir+"/*")
+	}
+	if d.Arch != "" {
+		args = append(args, "--architectures="+d.Arch)
 	}
 	for _, change := range d.Changes {
-		args = append(args, "--customize-hook="+change)
+		args = append(args, "--"+hook+"-hook="+change)
 	}
 	return args
+}
+
+// foreign returns the release and the one package source for another architecture or release. Of this
+// machine's own sources only the main one is sure to carry those.
+func (d Debian) foreign(suite string, sources []string) (string, []string) {
+	release := suite
+	if d.Release != "" {
+		release = d.Release
+	}
+	for _, line := range sources {
+		if main, ok := strings.CutSuffix(line, " "+suite+" main"); ok {
+			return release, []string{main + " " + release + " main"}
+		}
+	}
+	return release, sources
 }
 
 // Unpack returns the tree below cache as a directory, unpacked once and then shared: mount it

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -39,5 +40,25 @@ func TestExtractLeavesNothingWhenItFails(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v, want only the archive", left, err)
+	}
+}
+
+func TestAnotherCPUsPackagesAreOnlyUnpacked(t *testing.T) {
+	d := Debian{Arch: "arm64", Release: "bullseye", Changes: []string{"true"}}
+	const key = "deb [signed-by=/k] "
+	release, lines := d.foreign("bookworm", []string{
+		key + "http://a/security bookworm-security main", key + "http://a/debian bookworm main", key + "http://a/debian bookworm contrib",
+	})
+	if want := []string{key + "http://a/debian bullseye main"}; release != "bullseye" || !slices.Equal(lines, want) {
+		t.Errorf("foreign = %s, %q, want bullseye, %q", release, lines, want)
+	}
+	args := d.arguments()
+	for _, want := range []string{"--variant=extract", "--architectures=arm64", "--extract-hook=true"} {
+		if !slices.Contains(args, want) {
+			t.Errorf("arguments = %q, want %s", args, want)
+		}
+	}
+	if slices.Contains(args, "--include=") {
+		t.Errorf("arguments = %q: mmdebstrap refuses an empty list of packages", args)
 	}
 }

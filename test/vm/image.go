@@ -16,7 +16,7 @@ import (
 
 // bootModules are loaded before there is a disk; modprobe finds every other. ext4 asks for crc32c by name,
 // which modules.dep does not know.
-var bootModules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4"}
+var bootModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4"}
 
 // writeInitrd writes the initial memory file system: the guest program and the modules of the disk.
 func writeInitrd(path string, kernel Kernel, guest string) error {
@@ -44,10 +44,11 @@ func writeInitrd(path string, kernel Kernel, guest string) error {
 	return os.WriteFile(path, archive.Bytes(), 0o644)
 }
 
-// baseDisk makes the machine's root disk, once for each kernel and tree: a Debian with the kernel's
-// modules, and below /srv/system the same Debian again for the tests of system containers.
-func baseDisk(ctx context.Context, cache string, kernel Kernel) (string, error) {
-	archive, err := rootfs.System().Archive(ctx, filepath.Join(cache, "rootfs"))
+// baseDisk makes the machine's root disk, once for each kernel and tree: the platform's tree with the
+// kernel's modules, and if that is a whole Debian, the same again below /srv/system for the tests of
+// system containers.
+func baseDisk(ctx context.Context, cache string, p Platform, kernel Kernel) (string, error) {
+	archive, err := p.tree().Archive(ctx, filepath.Join(cache, "rootfs"))
 	if err != nil {
 		return "", err
 	}
@@ -61,7 +62,11 @@ func baseDisk(ctx context.Context, cache string, kernel Kernel) (string, error) 
 		return "", err
 	}
 	defer os.RemoveAll(staging)
-	for _, dir := range []string{staging, filepath.Join(staging, "srv/system")} {
+	dirs := []string{staging}
+	if p.native() {
+		dirs = append(dirs, filepath.Join(staging, "srv/system"))
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return "", err
 		}

@@ -2,13 +2,14 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"tare.dev/tare/test/rootfs"
 )
 
 // A Kernel is an unpacked kernel package.
@@ -18,108 +19,37 @@ type Kernel struct {
 	Modules string // the directory lib/modules/VERSION
 }
 
-// moduleTrees are the parts of the package that a container, a disk or a test can need; all of it
-// would be 390 MB.
-var moduleTrees = []string{
-	"arch", "block", "crypto", "fs", "lib", "mm", "net",
-	"drivers/block", "drivers/md", "drivers/net/dummy.ko", "drivers/net/ifb.ko", "drivers/net/macvlan.ko",
-	"drivers/net/tun.ko", "drivers/net/veth.ko", "drivers/virtio",
-}
+// unpackKernel is run with the tree's place as $1 and the name of the package that stands for the
+// newest kernel as $2. Of 390 MB it leaves the modules that a container, a disk or a test can need.
+const unpackKernel = `set -e; cd "$1"; export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+name=$(apt-cache depends "$2" | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p')
+apt-get -qq -o APT::Sandbox::User= -o Acquire::Retries=3 download "$name"
+dpkg-deb -x linux-image-*.deb .
+rm -rf linux-image-*.deb usr boot/System.map-*
+cd lib/modules/*
+rm -rf kernel/sound
+find kernel/drivers -name '*.ko*' ! -path '*/block/*' ! -path '*/md/*' ! -path '*/virtio/*' \
+	! -path '*/char/virtio_console.ko*' ! -path '*/net/dummy.ko*' ! -path '*/net/ifb.ko*' \
+	! -path '*/net/macvlan.ko*' ! -path '*/net/tun.ko*' ! -path '*/net/veth.ko*' -delete
+depmod -b "$1" "${PWD##*/}"`
 
-// DebianKernel fetches Debian's kernel package from this machine's package sources and unpacks it
-// below cache, once.
-func DebianKernel(ctx context.Context, cache string) (Kernel, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return Kernel{}, err
+// DebianKernel fetches the platform's kernel package from this machine's package sources and unpacks
+// it below cache, once.
+func DebianKernel(ctx context.Context, cache string, p Platform) (Kernel, error) {
+	tree := rootfs.Debian{
+		Name: "kernel-" + p.Name, Arch: p.Debian, Release: p.Release,
+		Changes: []string{"set -- \"$1\" " + p.Kernel + "\n" + unpackKernel},
 	}
-	dir := filepath.Join(cache, "kernel")
-	if kernel, err := openKernel(dir); err == nil {
-		return kernel, nil
-	}
-	pkg, err := kernelPackage(ctx, cache)
+	dir, err := tree.Unpack(ctx, cache)
 	if err != nil {
 		return Kernel{}, err
 	}
-	defer os.Remove(pkg)
-	part := dir + ".part"
-	if err := errors.Join(os.RemoveAll(part), os.Mkdir(part, 0o755)); err != nil {
-		return Kernel{}, err
-	}
-	defer os.RemoveAll(part)
-	if err := unpackKernel(ctx, pkg, part); err != nil {
-		return Kernel{}, err
-	}
-	kernel, err := openKernel(part)
-	if err != nil {
-		return Kernel{}, err
-	}
-	if out, err := command(ctx, "", "depmod", "-b", part, kernel.Version); err != nil {
-		return Kernel{}, fmt.Errorf("depmod: %w\n%s", err, out)
-	}
-	if err := errors.Join(os.RemoveAll(dir), os.Rename(part, dir)); err != nil {
-		return Kernel{}, err
-	}
-	return openKernel(dir)
-}
-
-func openKernel(dir string) (Kernel, error) {
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil || len(images) != 1 {
 		return Kernel{}, fmt.Errorf("%s: want one kernel, have %q", dir, images)
 	}
 	version := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
 	return Kernel{images[0], version, filepath.Join(dir, "lib/modules", version)}, nil
-}
-
-// kernelPackage downloads what the package linux-image-amd64 stands for at present.
-func kernelPackage(ctx context.Context, dir string) (string, error) {
-	const meta = "linux-image-amd64"
-	out, err := command(ctx, "", "apt-cache", "depends", meta)
-	if err != nil {
-		return "", fmt.Errorf("apt-cache depends %s: %w\n%s", meta, err, out)
-	}
-	name := ""
-	for line := range strings.Lines(out) {
-		if dep, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: "); ok && strings.HasPrefix(dep, "linux-image-") {
-			name = dep
-		}
-	}
-	if name == "" {
-		return "", fmt.Errorf("apt-cache depends %s: names no kernel; run apt-get update", meta)
-	}
-	// The sandboxed user of apt cannot write here; the package is verified all the same.
-	out, err = command(ctx, dir, "apt-get", "-q", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=3", "download", name)
-	if err != nil {
-		return "", fmt.Errorf("apt-get download %s: %w\n%s", name, err, out)
-	}
-	found, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("apt-get download %s: left no package", name)
-	}
-	return found[len(found)-1], nil
-}
-
-func unpackKernel(ctx context.Context, pkg, dir string) error {
-	args := []string{"-x", "-C", dir, "--wildcards", "./boot/vmlinuz-*", "./lib/modules/*/modules.*"}
-	for _, tree := range moduleTrees {
-		args = append(args, "./lib/modules/*/kernel/"+tree)
-	}
-	unpack := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", pkg)
-	extract := exec.CommandContext(ctx, "tar", args...)
-	pipe, err := unpack.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	extract.Stdin = pipe
-	var message strings.Builder
-	extract.Stderr, unpack.Stderr = &message, &message
-	if err := unpack.Start(); err != nil {
-		return err
-	}
-	if err := errors.Join(extract.Run(), unpack.Wait()); err != nil {
-		return fmt.Errorf("unpack %s: %w\n%s", pkg, err, message.String())
-	}
-	return nil
 }
 
 // Closure returns the files of the named modules and of all they need, in an order in which they can

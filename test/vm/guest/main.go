@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is the serial line that carries results; the console is for the kernel.
-const port = "/dev/ttyS1"
-
 func main() {
 	var err error
 	stage := ""
