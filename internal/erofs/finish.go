@@ -61,6 +61,8 @@ func (w *Writer) super(root NID) {
 	le.PutUint64(s[16:], w.inodes)
 	le.PutUint32(s[36:], w.placer.next)
 	copy(s[48:64], w.options.UUID[:])
-	le.PutUint32(s[80:], incompatChunked)
+	if !w.options.NoChunks {
+		le.PutUint32(s[80:], incompatChunked)
+	}
 	le.PutUint32(s[4:], checksum(w.first[:]))
 }

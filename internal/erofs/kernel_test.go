@@ -2,6 +2,7 @@ package erofs_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,43 +19,47 @@ import (
 func TestKernelSeesWhatWasWritten(t *testing.T) {
 	needRoot(t)
 	for seed := range uint64(12) {
-		var f buffer
-		want := grow(t, &f, 1000+seed, []int{30, 700, 3000}[seed%3])
-		path := filepath.Join(t.TempDir(), "tree.erofs")
-		if err := os.WriteFile(path, f.b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		fsck(t, path)
-		dir := mount(t, path)
-		found := 0
-		err := filepath.WalkDir(dir, func(full string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			name, err := filepath.Rel(dir, full)
-			if err != nil {
-				return err
-			}
-			found++
-			in, ok := want[name]
-			if !ok {
-				t.Fatalf("seed %d: %q should not be there", seed, name)
-			}
-			compareStat(t, full, in)
-			compareXattrs(t, full, in)
-			compareFile(t, full, in)
-			return nil
-		})
+		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) { testKernel(t, seed) })
+	}
+}
+
+func testKernel(t *testing.T, seed uint64) {
+	var f buffer
+	want := grow(t, &f, 1000+seed, []int{30, 700, 3000}[seed%3])
+	path := filepath.Join(t.TempDir(), "tree.erofs")
+	if err := os.WriteFile(path, f.b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fsck(t, path)
+	dir := mount(t, path)
+	found := 0
+	err := filepath.WalkDir(dir, func(full string, _ fs.DirEntry, err error) error {
 		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			return err
 		}
-		if found != len(want) {
-			t.Errorf("seed %d: %d entries, want %d", seed, found, len(want))
+		name, err := filepath.Rel(dir, full)
+		if err != nil {
+			return err
 		}
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err != nil || int(st.Blocks)*4096 != len(f.b) {
-			t.Errorf("statfs: %v, %d blocks for %d bytes", err, st.Blocks, len(f.b))
+		found++
+		in, ok := want[name]
+		if !ok {
+			t.Fatalf("%q should not be there", name)
 		}
+		compareStat(t, full, in)
+		compareXattrs(t, full, in)
+		compareFile(t, full, in)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found != len(want) {
+		t.Errorf("%d entries, want %d", found, len(want))
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || int(st.Blocks)*4096 != len(f.b) {
+		t.Errorf("statfs: %v, %d blocks for %d bytes", err, st.Blocks, len(f.b))
 	}
 }
 
@@ -147,7 +152,7 @@ func TestKernelSeesCapabilitiesAndACLs(t *testing.T) {
 	)...)
 	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_raw=ep
 	var f buffer
-	w := erofs.NewWriter(&f, erofs.Options{})
+	w := erofs.NewWriter(&f, erofs.Options{NoChunks: true})
 	in := &erofs.Inode{Mode: unix.S_IFREG | 0o640, Data: []byte("x"), Xattrs: []erofs.Xattr{
 		{Name: "system.posix_acl_access", Value: acl}, {Name: "security.capability", Value: capability},
 	}}
@@ -180,7 +185,7 @@ func TestKernelSeesCapabilitiesAndACLs(t *testing.T) {
 func TestKernelSeesLargeAttributes(t *testing.T) {
 	needRoot(t)
 	var f buffer
-	w := erofs.NewWriter(&f, erofs.Options{})
+	w := erofs.NewWriter(&f, erofs.Options{NoChunks: true})
 	large := erofs.Xattr{Name: "trusted.large", Value: bytes.Repeat([]byte("v"), 1<<16-1)}
 	var many []erofs.Xattr
 	for i := range 120 {

@@ -27,12 +27,9 @@ type node struct {
 // files of up to 4096 bytes; larger ones are read with Contents. Of a compressed file there is
 // all but the contents.
 func (im *Image) Inode(nid NID) (Inode, error) {
-	n, err := im.node(nid)
+	n, err := im.nodeXattrs(nid)
 	if err != nil {
 		return Inode{}, err
-	}
-	if err := im.readXattrs(n); err != nil {
-		return Inode{}, fmt.Errorf("inode %d: %w", nid, err)
 	}
 	kind := fileType(n.Mode)
 	if kind == typeSymlink || kind == typeRegular && n.fill() {
@@ -58,12 +55,9 @@ func (n *node) compressed() bool { return n.layout == layoutFull || n.layout == 
 // is good for as long as the image, and shares its buffer. The error for a compressed file wraps
 // ErrCompressed.
 func (im *Image) Contents(nid NID) (*io.SectionReader, error) {
-	n, err := im.node(nid)
+	n, err := im.nodeXattrs(nid)
 	if err != nil {
 		return nil, err
-	}
-	if err := im.readXattrs(n); err != nil {
-		return nil, fmt.Errorf("inode %d: %w", nid, err)
 	}
 	if fileType(n.Mode) != typeRegular || n.Redirect != "" {
 		return nil, fmt.Errorf("inode %d: contents of mode %#o, redirect %q: %w", nid, n.Mode, n.Redirect, unix.EINVAL)
@@ -95,6 +89,26 @@ func (c *contents) ReadAt(p []byte, offset int64) (int, error) {
 		return len(p), io.EOF
 	}
 	return len(p), nil
+}
+
+// nodeXattrs reads an inode with its attributes.
+func (im *Image) nodeXattrs(nid NID) (*node, error) {
+	n, err := im.node(nid)
+	if err != nil {
+		return nil, err
+	}
+	if err := im.readXattrs(n); err != nil {
+		return nil, fmt.Errorf("inode %d: %w", nid, err)
+	}
+	if n.hollow() && n.Redirect == "" {
+		return nil, fmt.Errorf("inode %d: neither data nor redirect: %w", nid, ErrCorrupt)
+	}
+	return n, nil
+}
+
+// hollow tells whether the inode is a redirect as Options.NoChunks writes it: without data.
+func (n *node) hollow() bool {
+	return n.layout == layoutPlain && n.union == nullBlock && n.Size > 0 && fileType(n.Mode) == typeRegular
 }
 
 // node reads the fixed part of an inode and checks that its data lies in the image.
@@ -189,7 +203,7 @@ func (im *Image) checkLayout(n *node) error {
 	ok := false
 	switch n.layout {
 	case layoutPlain:
-		ok = n.Size == 0 || im.within(int64(n.union)<<blockBits, n.Size)
+		ok = n.Size == 0 || n.hollow() || im.within(int64(n.union)<<blockBits, n.Size)
 	case layoutInline:
 		tail := n.tail()
 		ok = im.within(int64(n.union)<<blockBits, n.Size-tail) || n.Size == tail

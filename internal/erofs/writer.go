@@ -23,6 +23,9 @@ const maxTarget = 4095
 type Options struct {
 	// UUID of the file system; none unless set, so that equal trees are equal images.
 	UUID [16]byte
+	// NoChunks writes redirects as Linux before 5.15 mounts them: their data would lie beyond any
+	// device. Through overlayfs there is no difference; without it they read as EIO, not zeros.
+	NoChunks bool
 }
 
 // A Writer writes an image front to back, but for the blocks that it keeps open. Of an inode that
@@ -58,7 +61,7 @@ func (w *Writer) Add(n *Inode) (NID, error) {
 	}
 	b := body{size: int64(len(n.Data)), nlink: 1}
 	if n.Redirect != "" {
-		b.size, b.layout = n.Size, layoutChunks
+		b.redirect(n.Size, w.options)
 	}
 	if err := w.encode(n, &b, blockSize); err != nil {
 		return 0, fmt.Errorf("add inode: %w", err)
@@ -130,7 +133,17 @@ type body struct {
 	layout uint16
 	union  uint32 // i_u: a block address, a device number or the format of chunks
 	nlink  uint32
-	room   int // bytes after the record for inline data
+	hollow bool // no data in the image
+	room   int  // bytes after the record for inline data
+}
+
+// redirect makes b that of a file whose bytes are elsewhere: a hole in one chunk.
+func (b *body) redirect(size int64, o Options) {
+	b.size, b.layout = size, layoutChunks
+	b.union = uint32(max(bits.Len64(uint64(size-1)), blockBits) - blockBits)
+	if o.NoChunks {
+		b.layout, b.union, b.hollow = layoutPlain, nullBlock, true
+	}
 }
 
 // encode makes w.record, the inode with what follows it but for inline data, and completes b.
@@ -156,9 +169,8 @@ func (w *Writer) encode(n *Inode, b *body, limit int) error {
 		b.union = minor&0xff | major<<8 | minor&^0xff<<12
 	}
 	if b.layout == layoutChunks {
-		b.union = uint32(max(bits.Len64(uint64(b.size-1)), blockBits) - blockBits)
 		record = le.AppendUint32(record, nullBlock)
-	} else if tail := int(b.size & (blockSize - 1)); tail > 0 && len(record)+tail <= limit {
+	} else if tail := int(b.size & (blockSize - 1)); !b.hollow && tail > 0 && len(record)+tail <= limit {
 		b.layout, b.room = layoutInline, tail
 	}
 	le.PutUint16(record[0:], 1|b.layout<<1)
