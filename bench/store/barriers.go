@@ -44,8 +44,8 @@ func newTracer(scratch string) (*tracer, error) {
 
 func (t *tracer) remove() error { return os.Remove(t.dir) }
 
-// clear forgets what was counted.
-func (t *tracer) clear() error { return os.Truncate(filepath.Join(t.dir, "trace"), 0) }
+// clear forgets what was counted. Opening to truncate is what clears the buffer; truncate(2) does not.
+func (t *tracer) clear() error { return os.WriteFile(filepath.Join(t.dir, "trace"), nil, 0) }
 
 // count is the barriers since clear on a device ("7,3") by processes of these names. Others ask for
 // some by sync(2), which is for all file systems.

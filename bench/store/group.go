@@ -21,8 +21,9 @@ import (
 // A group is a control group of the v2 hierarchy, which counts processor time without any
 // controller, so it is there on hybrid hosts too. All processes of one engine live in it.
 type group struct {
-	dir string
-	fd  int
+	dir  string
+	fd   int
+	self string // the bench's own program
 }
 
 func newGroup(name string) (*group, error) {
@@ -38,6 +39,9 @@ func newGroup(name string) (*group, error) {
 		return nil, err
 	}
 	var err error
+	if g.self, err = os.Readlink("/proc/self/exe"); err != nil {
+		return nil, err
+	}
 	if g.fd, err = unix.Open(g.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("open %s: %w", g.dir, err)
 	}
@@ -78,32 +82,49 @@ func (g *group) processes() []int {
 	return all
 }
 
-// resident is the sum of the resident sets, in bytes. A process that ends meanwhile has none.
-func (g *group) resident() int64 {
-	var sum int64
+// memory is what a look at the processes tells, in bytes.
+type memory struct {
+	sum  int64 // of the resident sets
+	high int64 // the highest that one process ever had (VmHWM, proc(5))
+}
+
+// memory looks. A process that ends meanwhile has none; one that has not executed its program yet
+// still shows the bench's own, and is passed over.
+func (g *group) memory() (m memory) {
 	for _, pid := range g.processes() {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		dir := fmt.Sprintf("/proc/%d", pid)
+		if program, err := os.Readlink(dir + "/exe"); err != nil || program == g.self {
+			continue
+		}
+		text, err := os.ReadFile(dir + "/status")
 		if err != nil {
 			continue
 		}
-		if f := strings.Fields(string(text)); len(f) > 1 {
-			n, _ := strconv.ParseInt(f[1], 10, 64)
-			sum += n * int64(os.Getpagesize())
-		}
+		m.sum += kilobytes(text, "VmRSS:")
+		m.high = max(m.high, kilobytes(text, "VmHWM:"))
 	}
-	return sum
+	return m
 }
 
-// watch samples the resident sets until the returned function is called, which tells the highest.
-func (g *group) watch() (stop func() int64) {
+// kilobytes is a number of a process's status, in bytes.
+func kilobytes(status []byte, name string) int64 {
+	_, rest, _ := bytes.Cut(status, []byte("\n"+name))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(string(line)), " kB"), 10, 64)
+	return n << 10
+}
+
+// watch looks every 5 ms until the returned function is called, which tells the highest values.
+func (g *group) watch() (stop func() memory) {
 	done := make(chan struct{})
-	var high int64
+	var high memory
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			high = max(high, g.resident())
+			now := g.memory()
+			high.sum, high.high = max(high.sum, now.sum), max(high.high, now.high)
 			select {
 			case <-tick.C:
 			case <-done:
@@ -111,7 +132,7 @@ func (g *group) watch() (stop func() int64) {
 			}
 		}
 	})
-	return func() int64 {
+	return func() memory {
 		close(done)
 		wg.Wait()
 		return high

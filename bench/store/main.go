@@ -15,7 +15,7 @@
 //   - CPU: user and system time of all processes of the engine, daemons too, by their control group.
 //     What kernel threads do (writeback, the loop device) is counted for nobody.
 //   - Memory: the highest sum of the resident sets of all processes of the engine, sampled every
-//     5 ms; where one process does it all, its own maximum if that is higher.
+//     5 ms, or the highest of one process by its own count (VmHWM) if that is more.
 //   - Written: bytes that reach the block device (/sys/block/loopN/stat) from before the pull to
 //     after sync and umount, metadata and journal included. It is compared with the sum of the sizes
 //     of the files that no image before had, each content once.

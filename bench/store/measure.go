@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -260,13 +259,11 @@ func (b *bench) fetch(s *session, d *disk, i *image, f *figures) error {
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
 	f.Wall = time.Since(began)
-	f.Memory = high()
+	m := high()
 	if err != nil {
 		return fmt.Errorf("pull: %w: %s", err, out)
 	}
-	if own, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && s.daemon == nil {
-		f.Memory = max(f.Memory, own.Maxrss<<10)
-	}
+	f.Memory = max(m.sum, m.high)
 	now, err := s.group.cpu()
 	if err != nil {
 		return err

@@ -220,7 +220,10 @@ func (r *report) writeRest(w io.Writer) {
 		}
 	})
 	if s := r.Sizes; s != nil {
-		table(w, "\nthe same trees, compressed, MB", "\t", func(t io.Writer) {
+		table(w, "\nsize of all images, beside compressed file systems of the same trees, MB", "\tall\t", func(t io.Writer) {
+			for _, e := range r.Engines {
+				fmt.Fprintf(t, "%s\t%s\t\n", e.Name, mb(e.Pulls[len(e.Pulls)-1].Used))
+			}
 			fmt.Fprintf(t, "a squashfs (zstd) for each\t%s\t\n", mb(s.Squashfs))
 			fmt.Fprintf(t, "one squashfs (zstd) of all\t%s\t\n", mb(s.SquashfsAll))
 			fmt.Fprintf(t, "an EROFS (lz4hc) for each\t%s\t\n", mb(s.EROFS))
