@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -142,6 +143,9 @@ func (f *foreign) list(tag string, d v1.Descriptor) {
 		f.t.Fatal(err)
 	}
 	d.Annotations = map[string]string{v1.AnnotationRefName: tag}
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(old v1.Descriptor) bool {
+		return old.Annotations[v1.AnnotationRefName] == tag
+	})
 	index.Manifests = append(index.Manifests, d)
 	if text, err = json.Marshal(index); err != nil {
 		f.t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -101,14 +100,43 @@ func (d *device) with(in *os.File, args ...string) result {
 	if in != nil {
 		cmd.Stdin = in
 	}
-	err = cmd.Run()
-	if cmd.ProcessState == nil {
+	if err := cmd.Start(); err != nil {
 		d.t.Fatalf("tare %s: %v", strings.Join(args, " "), err)
 	}
-	if use, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		d.peak = max(d.peak, int64(use.Maxrss))
-	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // the exit status tells
+	}()
+	d.peak = max(d.peak, peak(cmd.Process.Pid, ended))
 	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// peak watches the memory of a process in KiB until it has ended. The ru_maxrss of a child begins with
+// the parent's memory, which the two shared before the exec; VmHWM does not (proc(5)).
+func peak(pid int, ended chan struct{}) int64 {
+	var most int64
+	for {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
+		for line := range strings.Lines(string(text)) {
+			var now int64
+			if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &now); err == nil && executed(pid) {
+				most = max(most, now)
+			}
+		}
+		select {
+		case <-ended:
+			return most
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// executed tells whether a child is the program already, and not yet a copy of the test.
+func executed(pid int) bool {
+	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	self, _ := os.Readlink("/proc/self/exe") // it has one
+	return err == nil && path != self
 }
 
 // must runs tare and returns what it printed, without the last line's end.
