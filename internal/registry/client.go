@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,11 +33,16 @@ const (
 
 const acceptManifests = v1.MediaTypeImageIndex + ", " + v1.MediaTypeImageManifest + ", " + dockerIndex + ", " + dockerManifest
 
-// A Client is one repository at a registry and at its mirrors.
+// A Client is one repository at a registry and at its mirrors. Its methods may be used
+// at the same time.
 type Client struct {
 	a    *Access
 	ref  reference.Ref
 	ends []endpoint // mirrors, then the registry
+
+	mu      sync.Mutex
+	from    map[digest.Digest]string // the mirror that a blob came from last
+	suspect map[string]bool          // mirrors whose bytes were wrong
 }
 
 // Client returns the repository that ref is in. It touches no network.
@@ -155,10 +161,46 @@ func (c *Client) Open(ctx context.Context, d v1.Descriptor, offset int64) (io.Re
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	err := c.read(ctx, "fetch", object, func(e endpoint) (err error) {
-		stream, err = c.open(ctx, e, d, offset)
+		if stream, err = c.open(ctx, e, d, offset); err == nil {
+			c.came(d, e)
+		}
 		return err
 	})
 	return stream, err
+}
+
+// came remembers which mirror a blob comes from.
+func (c *Client) came(d v1.Descriptor, e endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.from, d.Digest)
+	if e.mirror {
+		if c.from == nil {
+			c.from = map[digest.Digest]string{}
+		}
+		c.from[d.Digest] = e.host
+	}
+}
+
+// Suspect tells that the bytes of a blob were wrong. If they came from a mirror, nothing
+// more is read from it, and it is worth reading the blob again: then Suspect returns true.
+func (c *Client) Suspect(d v1.Descriptor) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	host, mirrored := c.from[d.Digest]
+	if mirrored {
+		if c.suspect == nil {
+			c.suspect = map[string]bool{}
+		}
+		c.suspect[host] = true
+	}
+	return mirrored
+}
+
+func (c *Client) isSuspect(host string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.suspect[host]
 }
 
 func (c *Client) open(ctx context.Context, e endpoint, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
@@ -256,7 +298,7 @@ func isManifest(mediaType string) bool {
 // read asks the mirrors and then the registry until one does what it should.
 func (c *Client) read(ctx context.Context, op, object string, ask func(endpoint) error) error {
 	for _, e := range c.ends {
-		if e.mirror && c.a.hosts.isDown(e.host) {
+		if e.mirror && (c.a.hosts.isDown(e.host) || c.isSuspect(e.host)) {
 			continue
 		}
 		err := ask(e)

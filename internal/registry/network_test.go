@@ -275,7 +275,7 @@ func TestIPv6(t *testing.T) {
 func TestNobodyListens(t *testing.T) {
 	host := freePort(t)
 	var notes []string
-	c := newClient(t, host, Options{Retries: 2, Note: func(s string) { notes = append(notes, s) }})
+	c := newClient(t, host, Options{Note: func(s string) { notes = append(notes, s) }})
 	_, err := c.Resolve(within(t, time.Minute), "1")
 	wantError(t, err, "resolve "+host+"/team/app:1: dial tcp "+host+": connect: connection refused")
 	if len(notes) != 2 || !strings.HasPrefix(notes[0], host+": dial tcp ") || !strings.Contains(notes[0], "again in") {

@@ -25,13 +25,14 @@ const (
 	firstWait = 500 * time.Millisecond
 	maxWait   = 30 * time.Second
 	maxAsked  = 5 * time.Minute // the longest wait that a server may ask for
+	maxDials  = 2               // who cannot be reached at all has often been misspelt
 )
 
 func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	for try := 0; ; try++ {
 		resp, err := r.next.RoundTrip(req)
 		why := passing(resp, err)
-		if why == "" || try >= r.max {
+		if why == "" || try >= r.max || isDial(err) && try >= maxDials {
 			return resp, err
 		}
 		wait := pause(r.wait, try)
@@ -114,6 +115,12 @@ func isPassing(err error) bool {
 	}
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// isDial tells whether a connection was not even made.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // pause is how long to wait after a number of tries: twice as long each time, and by
