@@ -15,6 +15,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/host"
 )
 
 // The tests in live_*_test.go work on the cgroups of this machine: as root, in
@@ -151,7 +153,9 @@ func (l *live) start(script string) (cmd *exec.Cmd, done <-chan error) {
 		cmd.Args = append(cmd.Args, file)
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	if l.Dir != "" {
+	if l.Dir != "" && !host.Probe().IntoCgroup {
+		cmd.Args = append(cmd.Args, filepath.Join(l.Dir, "cgroup.procs"))
+	} else if l.Dir != "" {
 		dir, err := os.Open(l.Dir)
 		if err != nil {
 			l.t.Fatal(err)

@@ -19,7 +19,7 @@ type Facts struct {
 
 	Clone3       bool // clone3(2): Linux 5.3
 	ClearSighand bool // CLONE_CLEAR_SIGHAND: Linux 5.5
-	IntoCgroup   bool // CLONE_INTO_CGROUP: Linux 5.7
+	IntoCgroup   bool // CLONE_INTO_CGROUP that obeys the group's cpuset: see intoCgroup
 	Pidfd        bool // CLONE_PIDFD: Linux 5.2
 	PidfdSetns   bool // setns(2) on a pidfd: Linux 5.8
 	MountAPI     bool // open_tree, move_mount, fsopen, fsconfig, fsmount: Linux 5.2
@@ -57,7 +57,7 @@ func Probe() Facts {
 	f.MountSetattr = there(unix.SYS_MOUNT_SETATTR, ^uintptr(0), 0)
 	f.CloseRange = f.AtLeast(5, 11) && there(unix.SYS_CLOSE_RANGE, ^uintptr(0), 0)
 	f.ClearSighand = f.Clone3 && f.AtLeast(5, 5)
-	f.IntoCgroup = f.Clone3 && f.AtLeast(5, 7)
+	f.IntoCgroup = f.Clone3 && f.intoCgroup()
 	f.Pidfd = f.AtLeast(5, 3)
 	f.PidfdSetns = f.AtLeast(5, 8)
 	f.CloneTree = f.MountAPI && f.AtLeast(6, 15)
@@ -76,6 +76,11 @@ func Probe() Facts {
 	return limited(f)
 }
 
+// intoCgroup tells whether CLONE_INTO_CGROUP is to be trusted. Linux has it from 5.7 on, but the child
+// kept the CPUs of its parent's cpuset, not those of its group. Mended in 6.4 and in what is maintained
+// of 5.15 and 6.1; 5.10.223 still does so. Drop when we require 5.15.
+func (f Facts) intoCgroup() bool { return f.AtLeast(5, 15) }
+
 // AtLeast tells whether the kernel's version is major.minor or newer.
 func (f Facts) AtLeast(major, minor int) bool {
 	return f.Major > major || f.Major == major && f.Minor >= minor
@@ -87,7 +92,7 @@ func (f Facts) Limit(major, minor int) Facts {
 	f.Major, f.Minor = major, minor
 	f.Clone3 = f.Clone3 && f.AtLeast(5, 3)
 	f.ClearSighand = f.ClearSighand && f.AtLeast(5, 5)
-	f.IntoCgroup = f.IntoCgroup && f.AtLeast(5, 7)
+	f.IntoCgroup = f.IntoCgroup && f.intoCgroup()
 	f.Pidfd = f.Pidfd && f.AtLeast(5, 3)
 	f.PidfdSetns = f.PidfdSetns && f.AtLeast(5, 8)
 	f.MountAPI = f.MountAPI && f.AtLeast(5, 2)

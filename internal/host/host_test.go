@@ -34,6 +34,16 @@ func TestLimitTakesAbilitiesAway(t *testing.T) {
 	}
 }
 
+// The child's cpuset would be its parent's.
+func TestOldCloneIntoACgroupIsNotTrusted(t *testing.T) {
+	f := Facts{Major: 6, Minor: 18, Clone3: true, IntoCgroup: true}
+	for minor, want := range map[int]bool{6: false, 7: false, 10: false, 15: true} {
+		if got := f.Limit(5, minor).IntoCgroup; got != want {
+			t.Errorf("Limit(5, %d).IntoCgroup = %v, want %v", minor, got, want)
+		}
+	}
+}
+
 func TestProbe(t *testing.T) {
 	f := Probe()
 	if f.Major < 4 || f.LastCap < 37 {
