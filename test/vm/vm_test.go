@@ -48,8 +48,9 @@ const (
 	// run in what has no part in control groups. The host runs them.
 	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(seccomp|mounts|hooks)$"
 	// These take longest and prove what hangs on the order of calls or on names, not on the CPU: faults
-	// and races, of which the amd64 machine runs the same, unprivileged use, and crun beside.
-	sameOnEveryCPU = "^Test(Fault|Attack|Rootless|Killed|Many|SameBundle|OlderKernelsGiveTheSameContainer|Repeated.*Command)"
+	// and races, of which the amd64 machine runs the same, unprivileged use, crun beside; and a tenth
+	// of an emulated CPU.
+	sameOnEveryCPU = "^Test(Fault|Attack|Rootless|Killed|Many|SameBundle|OlderKernelsGiveTheSameContainer|RepeatedCommands|CPUQuota)"
 )
 
 var (
