@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -63,6 +65,11 @@ type maker struct {
 
 func (k *maker) manifest(i dockerImage) (v1.Descriptor, error) {
 	r := k.r
+	for _, path := range append([]string{i.Config}, i.Layers...) {
+		if strings.ContainsFunc(path, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			return v1.Descriptor{}, fmt.Errorf("path %q is not printable", path)
+		}
+	}
 	config, err := r.document(i.Config)
 	if err != nil {
 		return v1.Descriptor{}, err

@@ -83,6 +83,7 @@ func TestHostileArchives(t *testing.T) {
 		{"no layer", tarOf(t, [2]string{"manifest.json", list}, [2]string{"c.json", config}), "open l.tar: file does not exist"},
 		{"layer count", tarOf(t, [2]string{"manifest.json", list}, [2]string{"c.json", `{}`}), "1 layers, and 0 in its config"},
 		{"layer id", tarOf(t, [2]string{"manifest.json", list}, [2]string{"l.tar", "x"}, [2]string{"c.json", strings.ReplaceAll(config, "sha256:", "")}), "invalid digest"},
+		{"path to the terminal", tarOf(t, [2]string{"manifest.json", `[{"Config":"\u001b[2J"}]`}), `path "\x1b[2J" is not printable`},
 		{"path out", tarOf(t, [2]string{"manifest.json", `[{"Config":"../../../etc/passwd"}]`}), "open etc/passwd: file does not exist"},
 	}
 	for _, test := range tests {

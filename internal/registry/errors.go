@@ -25,13 +25,14 @@ type Error struct {
 	Hint   string // what a person can do, if we know
 }
 
-// Error returns one line: operation, object, cause, hint.
+// Error returns one line: operation, object, cause, hint. What a server put into it does
+// nothing to a terminal.
 func (e *Error) Error() string {
 	s := e.Op + " " + e.Object + ": " + e.Err.Error()
 	if e.Hint != "" {
 		s += " (" + e.Hint + ")"
 	}
-	return s
+	return oneLine(s)
 }
 
 // Unwrap returns the cause.
@@ -173,17 +174,21 @@ func refusal(resp *http.Response) error {
 	return e
 }
 
-// printable makes one harmless line of what a stranger wrote.
+// printable is the beginning of what a stranger wrote, as one harmless line.
 func printable(s string) string {
+	if s = oneLine(s); len(s) > maxErrorText {
+		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
+	}
+	return s
+}
+
+// oneLine takes what is not printable out of a text, and its ends of lines.
+func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
 			return r
 		}
 		return ' '
 	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxErrorText {
-		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
-	}
-	return s
+	return strings.Join(strings.Fields(s), " ")
 }

@@ -79,8 +79,11 @@ func New(o Options) (*Access, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "tare"
 	}
-	if o.Note == nil {
-		o.Note = func(string) {}
+	note := o.Note
+	o.Note = func(s string) {
+		if note != nil {
+			note(oneLine(s))
+		}
 	}
 	proxy, err := newProxy(o.Proxy, o.NoProxy)
 	if err != nil {

@@ -88,7 +88,7 @@ func passing(resp *http.Response, err error) string {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return resp.Status
+		return (&statusError{status: resp.StatusCode}).Error()
 	}
 	return ""
 }

@@ -37,7 +37,10 @@ func newTrust(files, dirs []string) (trust, error) {
 
 // config returns the TLS configuration for a host, and whether it is this host's own.
 func (t trust) config(host string) (config *tls.Config, own bool, err error) {
-	config = &tls.Config{MinVersion: tls.VersionTLS12}
+	config = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ClientSessionCache: tls.NewLRUClientSessionCache(8), // a link that breaks shakes hands often
+	}
 	var authorities []string
 	for _, dir := range t.dirs {
 		entries, err := os.ReadDir(filepath.Join(dir, host))
