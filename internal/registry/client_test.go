@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,6 +70,7 @@ func TestRegistries(t *testing.T) {
 			t.Run("push and pull", func(t *testing.T) { pushAndPull(t, host) })
 			t.Run("mount", func(t *testing.T) { mount(t, host) })
 			t.Run("wrong bytes", func(t *testing.T) { pushWrongBytes(t, host) })
+			t.Run("index", func(t *testing.T) { index(t, host) })
 			t.Run("referrers", func(t *testing.T) { referrers(t, host) })
 		})
 	}
@@ -187,5 +190,67 @@ func referrers(t *testing.T, host string) {
 				t.Errorf("referrer %+v lacks its type or annotation", d)
 			}
 		}
+	}
+}
+
+// TestDockerSchema2 resolves and reads an image that skopeo pushed in docker's form.
+func TestDockerSchema2(t *testing.T) {
+	skopeo, err := exec.LookPath("skopeo")
+	if err != nil {
+		t.Skip("skopeo is not installed (see packages.txt)")
+	}
+	host := distribution.Start(t, distribution.V2, distribution.Config{}).Host
+	ctx := within(t, time.Minute)
+	c := newClient(t, host, Options{})
+	var layer bytes.Buffer
+	if err := tar.NewWriter(&layer).Close(); err != nil {
+		t.Fatal(err)
+	}
+	pushTar(t, ctx, c, layer.Bytes())
+	out, err := exec.CommandContext(ctx, skopeo, "--insecure-policy", "copy", "-q", "--format", "v2s2", "--src-tls-verify=false", "--dest-tls-verify=false",
+		"docker://"+host+"/team/app:1", "docker://"+host+"/team/app:docker").CombinedOutput()
+	if err != nil {
+		t.Fatalf("skopeo: %v\n%s", err, out)
+	}
+	d, err := c.Resolve(ctx, "docker")
+	if err != nil || d.MediaType != dockerManifest {
+		t.Errorf("Resolve = %+v, %v, want %s", d, err, dockerManifest)
+	}
+	if _, err := c.Manifest(ctx, d); err != nil {
+		t.Error(err)
+	}
+}
+
+// pushTar pushes an image of one layer under the tag 1, with a config that is right for it.
+func pushTar(t *testing.T, ctx context.Context, c *Client, layer []byte) v1.Descriptor {
+	t.Helper()
+	blob := describeBytes(v1.MediaTypeImageLayer, layer)
+	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + string(blob.Digest) + `"]}}`)
+	configDescriptor := describeBytes(v1.MediaTypeImageConfig, config)
+	manifest := manifestOf(configDescriptor, blob)
+	image := describeBytes(v1.MediaTypeImageManifest, manifest)
+	err := errors.Join(c.Put(ctx, blob, bytes.NewReader(layer)), c.Put(ctx, configDescriptor, bytes.NewReader(config)),
+		c.PutManifest(ctx, "1", image, manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+func index(t *testing.T, host string) {
+	ctx := within(t, time.Minute)
+	c := newClient(t, host, Options{})
+	image := pushTar(t, ctx, c, random(1024))
+	list := []byte(`{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[` + text(image) + `]}`)
+	want := describeBytes(v1.MediaTypeImageIndex, list)
+	if err := c.PutManifest(ctx, "index", want, list); err != nil {
+		t.Fatal(err)
+	}
+	d, err := c.Resolve(ctx, "index")
+	if err != nil || d.Digest != want.Digest || d.MediaType != want.MediaType {
+		t.Errorf("Resolve = %+v, %v, want %+v", d, err, want)
+	}
+	if got, err := c.Manifest(ctx, d); err != nil || !bytes.Equal(got, list) {
+		t.Errorf("Manifest = %s, %v", got, err)
 	}
 }
