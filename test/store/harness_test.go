@@ -2,8 +2,8 @@
 // processes, bad networks, lying registries and hostile images: the built program, on real file
 // systems.
 //
-// TARE_PROGRAM names the program; where it is unset, it is built. TARE_CRASH_STATES is how many
-// states after a power cut are tried on each file system.
+// The program is the one beside what TARE_RUNTIME names; without that, it is built. TARE_CRASH_STATES
+// is how many states after a power cut are tried on each file system, for those who have more time.
 package storetest
 
 import (
@@ -77,7 +77,7 @@ func program(t *testing.T) string {
 	build.mu.Lock()
 	defer build.mu.Unlock()
 	if build.plain == "" {
-		build.plain = compile(t, "TARE_PROGRAM", "tare")
+		build.plain = compile(t, "TARE_RUNTIME", "tare")
 	}
 	return build.plain
 }
@@ -88,7 +88,7 @@ func faultyProgram(t *testing.T) string {
 	build.mu.Lock()
 	defer build.mu.Unlock()
 	if build.fault == "" {
-		build.fault = compile(t, "TARE_FAULT_PROGRAM", "tare-faults", "-tags", "faultinject")
+		build.fault = compile(t, "TARE_FAULT_RUNTIME", "tare-faults", "-tags", "faultinject")
 	}
 	return build.fault
 }
@@ -98,6 +98,9 @@ func compile(t *testing.T, variable, name string, flags ...string) string {
 	if named := os.Getenv(variable); named != "" {
 		path, err := filepath.Abs(named)
 		must(t, err)
+		if filepath.Base(path) == "tare-runtime" { // a link beside the program
+			path = filepath.Join(filepath.Dir(path), "tare")
+		}
 		return path
 	}
 	path := filepath.Join(build.dir, name)
