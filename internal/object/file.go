@@ -87,11 +87,15 @@ func (f *file) write(p []byte) error {
 		p = p[n:]
 	}
 	if f.size-f.flushed >= flushEvery {
-		// Only begins the writing; the barrier is the store's.
-		_ = unix.SyncFileRange(f.fd, f.flushed, f.size-f.flushed, unix.SYNC_FILE_RANGE_WRITE)
-		f.flushed = f.size
+		f.flush()
 	}
 	return nil
+}
+
+// flush asks the kernel to begin to write. The barrier is the store's.
+func (f *file) flush() {
+	_ = unix.SyncFileRange(f.fd, f.flushed, f.size-f.flushed, unix.SYNC_FILE_RANGE_WRITE)
+	f.flushed = f.size
 }
 
 // run is how many bytes at the start of p are alike in being blocks of zeros or not.
@@ -159,6 +163,9 @@ func (f *file) copyFrom(from *os.File, n int64) error {
 func (f *file) link(digest Digest) error {
 	if err := unix.Ftruncate(f.fd, f.size); err != nil {
 		return f.dir.fail("truncate", digest, err)
+	}
+	if f.size-f.flushed >= flushLast {
+		f.flush()
 	}
 	var err error
 	if f.name == "" {
