@@ -11,9 +11,9 @@ import (
 	"tare.dev/tare/internal/blob"
 )
 
-// A stream is the tar stream of a layer, read ahead by a goroutine of its own, so that
-// decompression and the hash of the whole go on while an object is hashed and written. Two
-// buffers go round between the two.
+// A stream is the tar stream of a layer, read ahead by a goroutine of its own, so that it is
+// fetched and decompressed while what came before is hashed and written. Two buffers go round
+// between the two. The hash of the whole is on the reader's side, which has less to do.
 type stream struct {
 	filled chan part
 	empty  chan []byte
@@ -22,6 +22,7 @@ type stream struct {
 	done   chan struct{}
 
 	want digest.Digest
+	hash io.Writer
 	sum  func() digest.Digest
 }
 
@@ -43,15 +44,15 @@ func newStream(ctx context.Context, r io.Reader, l Layer) (*stream, error) {
 	}
 	s := &stream{
 		filled: make(chan part), empty: make(chan []byte, 2), done: make(chan struct{}),
-		want: l.DiffID, sum: sum,
+		want: l.DiffID, hash: hash, sum: sum,
 	}
 	s.empty <- make([]byte, partSize)
 	s.empty <- make([]byte, partSize)
-	go s.fill(ctx, r, hash, l)
+	go s.fill(ctx, r, l)
 	return s, nil
 }
 
-func (s *stream) fill(ctx context.Context, r io.Reader, hash io.Writer, l Layer) {
+func (s *stream) fill(ctx context.Context, r io.Reader, l Layer) {
 	defer close(s.done)
 	z, err := Decompress(r)
 	if err != nil {
@@ -69,7 +70,6 @@ func (s *stream) fill(ctx context.Context, r io.Reader, hash io.Writer, l Layer)
 		}
 		var n int
 		n, err = readMost(z, buf[:partSize])
-		hash.Write(buf[:n])
 		if total += int64(n); err == nil && total > limit {
 			err = fmt.Errorf("%d bytes, of a blob of %d: %w", total, l.Size, ErrBomb)
 		}
@@ -120,6 +120,7 @@ func (s *stream) Read(p []byte) (int, error) {
 			s.now = part{err: context.Canceled}
 		}
 		s.rest = s.now.data
+		s.hash.Write(s.rest)
 	}
 	n := copy(p, s.rest)
 	s.rest = s.rest[n:]
@@ -131,7 +132,6 @@ func (s *stream) verify() error {
 	if s.want == "" {
 		return nil
 	}
-	<-s.done
 	if got := s.sum(); got != s.want {
 		return fmt.Errorf("tar stream has digest %s, the config says %s: %w", got, s.want, blob.ErrDigest)
 	}
