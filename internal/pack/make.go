@@ -35,7 +35,7 @@ type Object struct {
 
 // Options are choices about a pack. The zero value is good.
 type Options struct {
-	// Compressor in the words of mkfs.erofs: "lz4hc" if empty, or "lz4", "lz4hc,12", and "zstd"
+	// Compressor in the words of mkfs.erofs: "lz4hc" if empty, or "lz4", "lz4hc,12", and "zstd,12"
 	// from erofs-utils 1.8 and Linux 6.10 on.
 	Compressor string
 	// Cluster is how many bytes a compressed piece may take, a multiple of 4096: 64 KiB if 0.
