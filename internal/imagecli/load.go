@@ -2,13 +2,16 @@ package imagecli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/console"
 	"tare.dev/tare/internal/layout"
 	"tare.dev/tare/internal/reference"
 	"tare.dev/tare/internal/store"
@@ -17,7 +20,8 @@ import (
 
 const loadLong = `Put all images of an archive into the store, with the names they have there: of what "tare save",
 "docker save" or "podman save" wrote, of an OCI archive, or of a directory that is an OCI image
-layout. Without -i it is read from standard input.`
+layout. Without -i it is read from standard input, which may be a pipe: each layer is unpacked as
+it passes, and nothing is staged.`
 
 type load struct {
 	input    string
@@ -48,31 +52,74 @@ func (p *load) run(s *session, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	r, err := openLayout(p.input, c.In)
-	if err != nil {
-		return fmt.Errorf("load: %w", err)
-	}
-	defer r.Close()
 	st, err := s.open()
 	if err != nil {
 		return err
 	}
 	defer st.Close()
+	r, err := p.open(ctx, c, st)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer r.Close()
 	all := archived(r.List(), choose)
 	if len(all) == 0 {
-		return fmt.Errorf("load %s: there is no image for this machine in it", p.input)
+		return errors.New("load: the archive has no image for this machine")
 	}
 	for _, i := range all {
 		if err := p.one(ctx, c, st, r, i, choose); err != nil {
-			return fmt.Errorf("load %s: %w", p.input, err)
+			return fmt.Errorf("load: %w", err)
 		}
 	}
 	return nil
 }
 
+// images is where load takes images from.
+type images interface {
+	transfer.Source
+	List() []layout.Entry
+	Close() error
+}
+
+// open opens the archive in place, or reads it to its end when that cannot be.
+func (p *load) open(ctx context.Context, c *cli.Call, st *store.Store) (images, error) {
+	in, isFd := c.In.(*os.File)
+	path := p.input
+	if path == "-" && isFd && isFile(in) {
+		path = fmt.Sprintf("/proc/self/fd/%d", in.Fd())
+	}
+	show := newProgress(c.Err, false, p.quiet)
+	defer show.end()
+	o := transfer.PullOptions{Progress: show.event}
+	if path == "-" {
+		if isFd && console.Is(in) {
+			return nil, errors.New("read standard input: is a terminal (name a file with -i FILE)")
+		}
+		return orNil(transfer.Record(ctx, c.In, st, o))
+	}
+	r, err := layout.Open(path)
+	if !errors.Is(err, layout.ErrCompressed) {
+		return orNil(r, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return orNil(transfer.Record(ctx, f, st, o))
+}
+
+// orNil keeps a nil pointer from being an interface that is not nil.
+func orNil(i images, err error) (images, error) {
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
 type chooseFunc = func(v1.Index) (v1.Descriptor, error)
 
-func (p *load) one(ctx context.Context, c *cli.Call, st *store.Store, r *layout.Reader, i layout.Entry, choose chooseFunc) error {
+func (p *load) one(ctx context.Context, c *cli.Call, st *store.Store, r images, i layout.Entry, choose chooseFunc) error {
 	show := newProgress(c.Err, false, p.quiet)
 	defer show.end()
 	got, err := transfer.Pull(ctx, r, i.Digest.String(), st, transfer.PullOptions{

@@ -71,20 +71,30 @@ func (r *registries) source(arg string, note func(string)) (*place, error) {
 	return &place{files, p.Name, localName(p, files.List()), p, func() { files.Close() }}, nil
 }
 
-// openLayout opens images in files. "-" is standard input.
-func openLayout(path string, in io.Reader) (*layout.Reader, error) {
-	if path != "-" {
-		return layout.Open(path)
+// openLayout opens images in files. "-" is standard input. What comes through a pipe, or is
+// compressed as a whole, is copied to $TMPDIR first, to a file without a name.
+func openLayout(path string, in *os.File) (*layout.Reader, error) {
+	if path == "-" {
+		if !isFile(in) {
+			return layout.Spool(in, os.TempDir())
+		}
+		path = fmt.Sprintf("/proc/self/fd/%d", in.Fd())
 	}
-	f, ok := in.(*os.File)
-	if !ok {
-		return nil, errors.New("read standard input: not a file")
+	r, err := layout.Open(path)
+	if !errors.Is(err, layout.ErrCompressed) {
+		return r, err
 	}
-	// The lists of an archive may stand at its end, after the layers.
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, errors.New("read standard input: not a file (name one, or use <FILE: an archive cannot be read from a pipe)")
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	return layout.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	defer f.Close()
+	return layout.Spool(f, os.TempDir())
+}
+
+func isFile(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode().IsRegular()
 }
 
 // localName is what an image from a file is called here: by its own name if it has one, or else, as

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -52,6 +53,12 @@ func (c Compression) Compress(w io.Writer) (io.WriteCloser, error) {
 		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
 	}
 	return nopCloser{w}, nil
+}
+
+// IsCompressed tells whether a layer that begins so has one that Decompress undoes.
+func IsCompressed(head []byte) bool {
+	return bytes.HasPrefix(head, gzipMagic) || bytes.HasPrefix(head, zstdMagic) ||
+		len(head) >= 4 && bytes.Equal(head[1:4], skipMagic)
 }
 
 type nopCloser struct{ io.Writer }

@@ -21,7 +21,6 @@ import (
 	"tare.dev/tare/internal/blob"
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
-	"tare.dev/tare/internal/tree"
 )
 
 // Inline is the largest file, in bytes, that stands in the tree itself. Above it, a new version of
@@ -31,6 +30,12 @@ const Inline = 2048
 // Objects takes the contents of files.
 type Objects interface {
 	Put(r io.Reader, size int64) (object.Result, error)
+}
+
+// A Builder takes the metadata: package tree's, or one that keeps it for that.
+type Builder interface {
+	Add(path string, in erofs.Inode) error
+	Link(path, target string) error
 }
 
 // Limits are what a layer may hold. A zero field has its default.
@@ -61,8 +66,8 @@ type Opener func(ctx context.Context) (io.ReadCloser, error)
 
 // Unpack adds one layer to the tree. The blob is read to its end, so whoever verifies it there
 // has verified all of it.
-func Unpack(ctx context.Context, open Opener, l Layer, b *tree.Builder, objects Objects) (Stats, error) {
-	u := unpacker{tree: b, objects: objects}
+func Unpack(ctx context.Context, open Opener, l Layer, b Builder, objects Objects) (Stats, error) {
+	u := unpacker{tree: b, objects: objects, limit: l.limit()}
 	if err := u.unpack(ctx, open, l); err != nil {
 		return u.stats, fmt.Errorf("layer %s: %w", l.Name, err)
 	}
@@ -97,8 +102,9 @@ func (u *unpacker) unpack(ctx context.Context, open Opener, l Layer) error {
 
 type unpacker struct {
 	tar     *tar.Reader
-	tree    *tree.Builder
+	tree    Builder
 	objects Objects
+	limit   int64 // bytes of files
 	stats   Stats
 }
 
@@ -140,6 +146,10 @@ func (u *unpacker) entry(h *tar.Header) error {
 func (u *unpacker) contents(h *tar.Header, in *erofs.Inode) error {
 	if h.Size < 0 {
 		return fmt.Errorf("size %d", h.Size)
+	}
+	// The tar stream is bounded elsewhere, but the holes of a sparse file are not in it.
+	if h.Size > u.limit-u.stats.Bytes {
+		return fmt.Errorf("%d bytes and %d before it: %w", h.Size, u.stats.Bytes, ErrBomb)
 	}
 	in.Size = h.Size
 	u.stats.Files++

@@ -133,7 +133,9 @@ func (k *maker) layer(path string, id digest.Digest) (v1.Descriptor, error) {
 	case "zstd":
 		d.MediaType = v1.MediaTypeImageLayerZstd
 	}
-	if d.MediaType != v1.MediaTypeImageLayer {
+	if d.MediaType != v1.MediaTypeImageLayer && f.sum != "" {
+		d.Digest = f.sum
+	} else if d.MediaType != v1.MediaTypeImageLayer {
 		if d.Digest, err = digest.FromReader(io.NewSectionReader(f, 0, f.size)); err != nil {
 			return d, fmt.Errorf("%s: %w", path, err)
 		}

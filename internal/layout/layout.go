@@ -63,6 +63,7 @@ type file struct {
 	io.ReaderAt
 	io.Closer
 	size int64
+	sum  digest.Digest // "" if it is not known
 }
 
 func newReader(path string, f files) (*Reader, error) {

@@ -201,9 +201,7 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 			b.NextLayer()
 		}
 		p.o.Progress(Event{Kind: "layer", Blob: d.Digest, Total: d.Size})
-		stats, err := layer.Unpack(ctx, p.opener(d), layer.Layer{
-			Name: d.Digest.String(), Size: d.Size, DiffID: config.RootFS.DiffIDs[n], Limits: p.o.Layer,
-		}, b, stage)
+		stats, err := p.layer(ctx, d, config.RootFS.DiffIDs[n], b, stage)
 		p.stats.Bytes += stats.Bytes
 		p.stats.Written += stats.Written
 		p.stats.Files += stats.Files
@@ -216,6 +214,16 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 		return fmt.Errorf("tree: %w", err)
 	}
 	return nil
+}
+
+// layer adds one to the tree.
+func (p *puller) layer(ctx context.Context, d v1.Descriptor, diffID digest.Digest, b layer.Builder, stage *store.Stage) (layer.Stats, error) {
+	if r, ok := p.src.(*Recording); ok {
+		return r.replay(d, diffID, b)
+	}
+	return layer.Unpack(ctx, p.opener(d), layer.Layer{
+		Name: d.Digest.String(), Size: d.Size, DiffID: diffID, Limits: p.o.Layer,
+	}, b, stage)
 }
 
 // config fetches and parses the config, which is small.
