@@ -69,12 +69,14 @@ demo: ## a container from Debian packages, with limits, step by step
 	@$(GO) build -o build/demo-steps ./demo
 	@$(SUDO) build/demo-steps
 
-.PHONY: bench
-bench: ## start times beside crun, runc and a C program
+.PHONY: bench bench-start bench-store
+bench: bench-start bench-store ## starts beside crun and runc, pulls beside docker, containerd, podman
+
+bench-start bench-store: bench-%:
 	@test/install.sh demo peers
 	@$(MAKE) --no-print-directory build
-	@$(GO) build -o build/bench-start ./bench/start
-	@$(SUDO) build/bench-start -tare bin/tare
+	@$(GO) build -o build/$@ ./bench/$*
+	@$(SUDO) build/$@ -tare bin/tare
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
