@@ -36,7 +36,10 @@ func ParsePlace(s string) (Place, error) {
 		if p.Path == "" {
 			return Place{}, fmt.Errorf("image %q: no path", s)
 		}
-		return p, p.canonical(s)
+		if err := p.canonical(s); err != nil {
+			return Place{}, err
+		}
+		return p, nil
 	}
 	p.Kind = Registry
 	var err error
@@ -44,9 +47,15 @@ func ParsePlace(s string) (Place, error) {
 	return p, err
 }
 
-// canonical makes the name of an image in an archive of docker's a whole one.
+// canonical makes the name of an image in an archive of docker's a whole one, and checks
+// any other (image specification, "Pre-Defined Annotation Keys").
 func (p *Place) canonical(s string) error {
 	if p.Kind != DockerArchive || p.Name == "" || strings.HasPrefix(p.Name, "@") {
+		for i := range len(p.Name) {
+			if !isAlnum(p.Name[i]) && strings.IndexByte("-._:@/+", p.Name[i]) < 0 {
+				return fmt.Errorf("image %q: invalid tag %q", s, p.Name)
+			}
+		}
 		return nil
 	}
 	ref, err := Parse(p.Name)

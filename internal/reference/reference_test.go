@@ -61,7 +61,7 @@ func TestParsePlace(t *testing.T) {
 			t.Errorf("ParsePlace(%q) = %q, %v, want %q", test.in, p, err, test.want)
 		}
 	}
-	for _, in := range []string{"", "oci:", "oci-archive::x", "docker-archive:f:A B", "docker://"} {
+	for _, in := range []string{"", "oci:", "oci-archive::x", "docker-archive:f:A B", "docker://", "oci:d:a b", "oci:d:\x1b", "docker-archive:f:@\n"} {
 		if p, err := ParsePlace(in); err == nil {
 			t.Errorf("ParsePlace(%q) = %q, want an error", in, p)
 		}
@@ -81,6 +81,21 @@ func FuzzParse(f *testing.F) {
 			if got, err := Parse(again); err != nil || got != r {
 				t.Fatalf("Parse(%q) = %+v, %v, want %+v as from %q", again, got, err, r, s)
 			}
+		}
+	})
+}
+
+func FuzzParsePlace(f *testing.F) {
+	for _, s := range []string{"nginx", "docker://h.io/x:1", "oci:dir:tag", "docker-archive:f.tar:x:1", "docker-archive:-:@2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := ParsePlace(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParsePlace(p.String()); err != nil || again != p {
+			t.Fatalf("ParsePlace(%q) = %+v, %v, want %+v as from %q", p.String(), again, err, p, s)
 		}
 	})
 }
