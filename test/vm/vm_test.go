@@ -47,10 +47,11 @@ const (
 	// Each of these starts some hundred containers, whose lists differ from those of the cases that
 	// run in what has no part in control groups. The host runs them.
 	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(seccomp|mounts|hooks)$"
-	// These take longest and prove what hangs on the order of calls or on names, not on the CPU: faults
-	// and races, of which the amd64 machine runs the same, unprivileged use, crun beside; and a tenth
-	// of an emulated CPU.
-	sameOnEveryCPU = "^Test(Fault|Attack|Rootless|Killed|Many|SameBundle|OlderKernelsGiveTheSameContainer|RepeatedCommands|CPUQuota)"
+	// These take longest and prove what hangs on the order of calls, on names or on texts, not on the
+	// CPU: faults and races, of which the amd64 machine runs the same, unprivileged use, crun beside,
+	// conversions of limits, and what a tenth of a CPU, here emulated, is.
+	sameOnEveryCPU = "^Test(Fault|Attack|Rootless|Killed|Many|SameBundle|OlderKernelsGiveTheSameContainer|RepeatedCommands|CPUQuota|" +
+		"Unified|Shares|VersionsOf|Duplicate|HomeComes|Events)"
 )
 
 var (
