@@ -154,7 +154,7 @@ func eachFault(b *bundle, attempt func(n int) (r result, stdout string)) (failed
 func TestFaultInEveryOperationOfExec(t *testing.T) {
 	t.Parallel()
 	path := needFaults(t)
-	b := newBundle(t, "sleep", "60").up()
+	b := newBundle(t, "sleep", "3600").up() // it outlasts all attempts
 	b.runtime = path
 	for n, fine, failed := 1, 0, 0; fine < farEnough && n < 1000; n++ {
 		b.env = []string{fmt.Sprintf("%s=%d", faultVariable, n)}
