@@ -2,6 +2,7 @@ package imagecli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"tare.dev/tare/internal/cli"
@@ -29,7 +30,7 @@ func saveCommand(s *session) cli.Command {
 		Long:  saveLong,
 		Flags: func(f *cli.Flags) {
 			f.String(&p.output, "output", "o", "write to `FILE` instead of standard output")
-			f.String(&p.compression, "compress", "", "gzip, zstd or none: `HOW` the layers are compressed")
+			f.String(&p.compression, "compress", "", "gzip or none: `HOW` the layers are compressed")
 			f.Bool(&p.quiet, "quiet", "q", "show no progress")
 		},
 		Run: func(c *cli.Call) error { return p.run(s, c) },
@@ -43,6 +44,9 @@ func (p *save) run(s *session, c *cli.Call) error {
 	how, err := layer.ParseCompression(p.compression)
 	if err != nil {
 		return fmt.Errorf("--compress: %w", err)
+	}
+	if how == layer.Zstd {
+		return errors.New("--compress zstd: docker load does not read it (use: tare push --compress zstd IMAGE oci-archive:FILE)")
 	}
 	st, err := s.open()
 	if err != nil {

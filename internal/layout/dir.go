@@ -45,7 +45,7 @@ type Dir struct {
 
 // CreateDir opens the layout in a directory, and makes both where there are none.
 func CreateDir(path string) (*Dir, error) {
-	if err := os.MkdirAll(filepath.Join(path, v1.ImageBlobsDir, "sha256"), 0o755); err != nil {
+	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(path)
@@ -59,6 +59,9 @@ func CreateDir(path string) (*Dir, error) {
 		}
 		if others, err := d.foreign(); err != nil || others != "" {
 			return errors.Join(err, fmt.Errorf("is no image layout, and not empty: %s", others))
+		}
+		if err := root.MkdirAll(v1.ImageBlobsDir+"/sha256", 0o755); err != nil {
+			return err
 		}
 		if err := d.write(v1.ImageIndexFile, []byte(`{"schemaVersion":2,"manifests":[]}`)); err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
@@ -157,19 +156,13 @@ func TestSavedArchiveIsForEverybody(t *testing.T) {
 	d.must("tag", local, "example.org/app:1")
 	d.must("tag", local, "example.org/app:2")
 	want := snapshot(t, umoci(t, f.dir, "small"))
-	for _, how := range []string{"none", "gzip", "zstd"} {
+	for _, how := range []string{"none", "gzip"} {
 		t.Run(how, func(t *testing.T) {
 			archive := filepath.Join(t.TempDir(), "saved.tar")
 			d.must("save", "--compress", how, "-o", archive, "example.org/app:1", "example.org/app:2")
 			for _, place := range []string{"docker-archive:" + archive + ":example.org/app:2", "oci-archive:" + archive + ":1"} {
-				if how == "zstd" && strings.HasPrefix(place, "docker") {
-					continue // Debian's skopeo takes layers there for gzip or tar
-				}
 				back := t.TempDir()
 				run(t, needProgram(t, "skopeo"), "copy", "--quiet", place, "oci:"+back+":back")
-				if how == "zstd" {
-					continue // umoci 0.4 knows no zstd
-				}
 				same(t, place, snapshot(t, umoci(t, back, "back")), want)
 			}
 			again := newDevice(t)
