@@ -69,7 +69,7 @@ type Opener func(ctx context.Context) (io.ReadCloser, error)
 func Unpack(ctx context.Context, open Opener, l Layer, b Builder, objects Objects) (Stats, error) {
 	u := unpacker{tree: b, objects: objects, limit: l.limit()}
 	if err := u.unpack(ctx, open, l); err != nil {
-		return u.stats, fmt.Errorf("layer %s: %w", l.Name, err)
+		return u.stats, fmt.Errorf("layer %s: %w", l.Name, foreign{err})
 	}
 	return u.stats, nil
 }

@@ -23,6 +23,7 @@ import (
 // Limits are what an image may ask of us. A zero field has its default.
 type Limits struct {
 	Entries int // names in all layers together; 1,000,000
+	Names   int // bytes of these names and of targets of symbolic links, which are in memory; 64 MiB
 	Depth   int // directories above a file; 1,024
 	Xattrs  int // bytes of names and values of one file's attributes; 64 KiB
 }
@@ -30,6 +31,9 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	if l.Entries == 0 {
 		l.Entries = 1_000_000
+	}
+	if l.Names == 0 {
+		l.Names = 64 << 20
 	}
 	if l.Depth == 0 {
 		l.Depth = 1024
@@ -56,6 +60,7 @@ type Builder struct {
 	root   *dir
 	layer  uint16
 	count  int
+	names  int // bytes
 }
 
 type dir struct {
@@ -203,6 +208,9 @@ func (b *Builder) free(path string, parent *dir, name string) error {
 func (b *Builder) put(path string, parent *dir, name string, e entry) error {
 	if b.count++; b.count > b.limits.Entries {
 		return fmt.Errorf("%s: more than %d entries: %w", path, b.limits.Entries, ErrLimit)
+	}
+	if b.names += len(name) + len(e.link); b.names > b.limits.Names {
+		return fmt.Errorf("%s: names and links of more than %d bytes: %w", path, b.limits.Names, ErrLimit)
 	}
 	parent.entries[strings.Clone(name)] = e
 	return nil

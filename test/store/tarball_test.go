@@ -3,6 +3,7 @@ package storetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -119,11 +120,16 @@ func zeros(t *testing.T, head []byte, mebibytes int) []byte {
 	return append(squeeze(t, head), bytes.Repeat(one, mebibytes)...)
 }
 
-func repeat(n int, f func(i int) []byte) []byte {
+// repeat is gzip of n parts.
+func repeat(t *testing.T, n int, part func(i int) []byte) []byte {
 	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	must(t, err)
 	for i := range n {
-		b.Write(f(i))
+		_, err := z.Write(part(i))
+		must(t, err)
 	}
+	must(t, z.Close())
 	return b.Bytes()
 }
 
