@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,18 +82,43 @@ func (c *Client) head(ctx context.Context, e endpoint, name string) (v1.Descript
 		return v1.Descriptor{}, &statusError{status: resp.StatusCode}
 	}
 	sum, err := reference.ParseDigest(resp.Header.Get("Docker-Content-Digest"))
-	if err != nil || resp.ContentLength <= 0 {
+	mediaType := mediaTypeOf(resp.Header.Get("Content-Type"), nil)
+	if err != nil || resp.ContentLength <= 0 || mediaType == "" {
 		return v1.Descriptor{}, errUnclear
 	}
-	return describe(name, resp.Header.Get("Content-Type"), sum, resp.ContentLength)
+	return describe(name, mediaType, sum, resp.ContentLength)
+}
+
+// mediaTypeOf returns the type of a manifest by its header, or by its own word where the
+// header says nothing of it, as of servers that know only files; "" if it is unknown.
+func mediaTypeOf(contentType string, text []byte) string {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err == nil && (isManifest(mediaType) || strings.HasPrefix(mediaType, dockerSchema1)) {
+		return mediaType
+	}
+	var m struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Manifests     json.RawMessage `json:"manifests"`
+		Layers        json.RawMessage `json:"layers"`
+	}
+	switch {
+	case json.Unmarshal(text, &m) != nil:
+		return ""
+	case m.MediaType != "":
+		return m.MediaType
+	case m.SchemaVersion == 1:
+		return dockerSchema1
+	case m.Manifests != nil:
+		return v1.MediaTypeImageIndex
+	case m.Layers != nil:
+		return v1.MediaTypeImageManifest
+	}
+	return mediaType
 }
 
 // describe makes a descriptor of what a registry says of a manifest.
-func describe(name, contentType string, sum digest.Digest, size int64) (v1.Descriptor, error) {
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("content type %q: %w", printable(contentType), err)
-	}
+func describe(name, mediaType string, sum digest.Digest, size int64) (v1.Descriptor, error) {
 	if strings.HasPrefix(mediaType, dockerSchema1) {
 		return v1.Descriptor{}, errors.New("is in docker's schema 1, which has been withdrawn: push it again with a newer tool")
 	}
@@ -144,7 +170,7 @@ func (c *Client) get(ctx context.Context, e endpoint, name, mediaType string) (v
 	if !algorithm.Available() {
 		return v1.Descriptor{}, nil, fmt.Errorf("digest algorithm %s is not supported", algorithm)
 	}
-	d, err := describe(name, resp.Header.Get("Content-Type"), algorithm.FromBytes(text), int64(len(text)))
+	d, err := describe(name, mediaTypeOf(resp.Header.Get("Content-Type"), text), algorithm.FromBytes(text), int64(len(text)))
 	return d, text, err
 }
 

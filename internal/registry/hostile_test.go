@@ -36,13 +36,13 @@ func TestLyingRegistry(t *testing.T) {
 			w.Header().Set("Docker-Content-Digest", other)
 			fmt.Fprint(w, `{"schemaVersion":1}`)
 		}, "registry answers with sha256:"},
-		{"type", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", ";;")
-			fmt.Fprintf(w, "%s", right)
-		}, "content type"},
 		{"schema 1", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", dockerSchema1+"+prettyjws")
 			fmt.Fprintf(w, "%s", right)
+		}, "schema 1"},
+		{"schema 1 by its word", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(w, `{"schemaVersion":1}`)
 		}, "schema 1"},
 		{"endless", func(w http.ResponseWriter, _ *http.Request) {
 			for range 1000 {
@@ -268,5 +268,23 @@ func TestNothingOfAServerReachesTheTerminal(t *testing.T) {
 	}
 	if len(notes) != 5 {
 		t.Errorf("notes %q, want 5", notes)
+	}
+}
+
+// TestFileServer resolves at a server that knows nothing of manifests.
+func TestFileServer(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"schemaVersion":2,"mediaType":"` + dockerIndex + `","manifests":[]}`: dockerIndex,
+		`{"schemaVersion":2,"manifests":[]}`:                                   v1.MediaTypeImageIndex,
+		`{"schemaVersion":2,"layers":[]}`:                                      v1.MediaTypeImageManifest,
+	} {
+		c := answering(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			fmt.Fprint(w, body)
+		})
+		d, err := c.Resolve(within(t, time.Minute), "1")
+		if err != nil || d.MediaType != want || d.Digest != digest.FromString(body) {
+			t.Errorf("of %s: %+v, %v, want %s", body, d, err, want)
+		}
 	}
 }
