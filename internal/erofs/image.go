@@ -9,7 +9,7 @@ import (
 var (
 	// ErrCorrupt is an image that breaks the rules of the format, or uses more of it than this
 	// package reads: several devices, blocks that are not 4096 bytes, fragments of files.
-	ErrCorrupt = errors.New("not an image as it should be")
+	ErrCorrupt = errors.New("corrupt or unsupported image")
 	// ErrCompressed is a file whose contents only the kernel reads.
 	ErrCompressed = errors.New("compressed")
 )
@@ -76,7 +76,10 @@ func (im *Image) readSuper() error {
 	}
 	want := le.Uint32(s[4:])
 	le.PutUint32(s[4:], 0)
-	if got := checksum(first[:]); le.Uint32(s[8:])&compatChecksum == 0 || got != want {
+	if le.Uint32(s[8:])&compatChecksum == 0 {
+		return fmt.Errorf("without checksum: %w", ErrCorrupt)
+	}
+	if got := checksum(first[:]); got != want {
 		return fmt.Errorf("checksum %#x is not %#x: %w", got, want, ErrCorrupt)
 	}
 	blocks := int64(le.Uint32(s[36:])) << blockBits

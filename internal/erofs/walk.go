@@ -31,21 +31,29 @@ type walk struct {
 	size int64        // of all of them: they share no bytes, so no more than the image
 }
 
+// name of where the walk is, for errors.
+func (w *walk) name() string {
+	if len(w.path) == 0 {
+		return "."
+	}
+	return string(w.path)
+}
+
 // dir walks the directory at w.path.
 func (w *walk) dir(nid, parent NID) error {
 	if w.seen[nid] {
-		return fmt.Errorf("%s: directory %d has two names: %w", w.path, nid, ErrCorrupt)
+		return fmt.Errorf("%s: directory %d has two names: %w", w.name(), nid, ErrCorrupt)
 	}
 	w.seen[nid] = true
 	list, err := w.im.readDir(nid)
 	if err != nil {
-		return fmt.Errorf("%s: %w", w.path, err)
+		return fmt.Errorf("%s: %w", w.name(), err)
 	}
 	if list.parent != parent {
-		return fmt.Errorf("%s: .. is inode %d, not %d: %w", w.path, list.parent, parent, ErrCorrupt)
+		return fmt.Errorf("%s: .. is inode %d, not %d: %w", w.name(), list.parent, parent, ErrCorrupt)
 	}
 	if w.size += list.size; w.size > w.im.limit {
-		return fmt.Errorf("%s: directories that overlap: %w", w.path, ErrCorrupt)
+		return fmt.Errorf("%s: directories that overlap: %w", w.name(), ErrCorrupt)
 	}
 	above := len(w.path)
 	for i := range list.entries {
