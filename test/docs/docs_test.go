@@ -5,11 +5,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // documents are those whose sessions are run.
-var documents = []string{"README.md", "docs/guide/runtime.md"}
+var documents = []string{"README.md", "docs/guide/runtime.md", "docs/guide/images.md"}
 
 // TestSessionsWork types what the documents show, in a copy of the tree as a fresh clone would give it.
 func TestSessionsWork(t *testing.T) {
@@ -39,6 +40,8 @@ func TestSessionsWork(t *testing.T) {
 			for _, c := range commands {
 				cmd := exec.CommandContext(t.Context(), "bash", "-ec", strings.TrimPrefix(c.Text, "sudo "))
 				cmd.Dir = dir
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // mmdebstrap that fails ends its whole group
+				cmd.Env = append(os.Environ(), "TARE_ROOT="+filepath.Join(dir, "flash"), "TARE_RUN="+filepath.Join(dir, "memory"))
 				out, err := cmd.CombinedOutput()
 				if err != nil {
 					t.Fatalf("%s: %s: %v\n%s", c.Line, c.Text, err, out)
