@@ -74,7 +74,6 @@ var common = [...]struct {
 	{"fchdir", unix.SYS_FCHDIR},
 	{"flock", unix.SYS_FLOCK},
 	{"fchown", unix.SYS_FCHOWN},
-	{"fcntl", unix.SYS_FCNTL},
 	{"fstatfs", unix.SYS_FSTATFS},
 	{"getcwd", unix.SYS_GETCWD},
 	{"getpid", unix.SYS_GETPID},

@@ -6,6 +6,8 @@ import "golang.org/x/sys/unix"
 
 func numberHere(call string) (uintptr, bool) {
 	switch call {
+	case "fcntl":
+		return unix.SYS_FCNTL, true
 	case "setgroups":
 		return unix.SYS_SETGROUPS, true
 	case "setresuid":
