@@ -219,7 +219,9 @@ func (w *Writer) present(digest Digest, size int64) (bool, error) {
 		return true, nil
 	}
 	if have == size {
-		_, err := w.dir.Verify(digest)
+		// From the medium, not from memory: when the kernel could not write a file it tells of it once,
+		// to whoever made it, and keeps the pages as if they were written (fsync(2), "EIO").
+		_, err := w.dir.Scrub(digest)
 		if err == nil {
 			return true, nil
 		}

@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -102,7 +103,9 @@ func checkFormat(dir string) error {
 		return os.WriteFile(name, []byte(format), 0o644)
 	case err != nil:
 		return err
-	case len(have) == 0: // the power was cut in the first moment; nothing was committed yet
+	case strings.Trim(string(have), "\x00") == "":
+		// The power was cut in the first moment, when nothing was committed yet, or the file could not
+		// be written: its size lasts, and its bytes do not.
 		return os.WriteFile(name, []byte(format), 0o644)
 	case string(have) != format:
 		return fmt.Errorf("%s: format %q is not %q: made by another version of tare", name, have, format)
