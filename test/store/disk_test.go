@@ -47,6 +47,7 @@ const (
 	fuseInHeader, fuseOutHeader, fuseWriteIn              = 40, 16, 40
 	fuseBigWrites, fuseMaxPages                    uint32 = 1 << 5, 1 << 22
 	fuseMaxWrite                                          = 1 << 20
+	fuseOpenDirect                                        = 1
 )
 
 // newDisk mounts a disk that holds what base holds.
@@ -154,7 +155,11 @@ func (d *disk) answer(opcode uint32, in []byte) ([]byte, unix.Errno) {
 	case fuseGetattr, fuseSetattr:
 		return d.attributes(), 0
 	case fuseOpen:
-		return make([]byte, 16), 0
+		out := make([]byte, 16)
+		// One write of the loop device is one write here, unless it is very large: of one that fails
+		// after its first part the loop device would say that all is well.
+		le.PutUint32(out[8:], fuseOpenDirect)
+		return out, 0
 	case fuseRead:
 		data := make([]byte, le.Uint32(in[16:]))
 		d.mu.Lock()

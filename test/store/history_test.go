@@ -98,5 +98,3 @@ func removed(d digest.Digest, names ...string) func(*model) {
 		}
 	}
 }
-
-func nothing(*model) {}

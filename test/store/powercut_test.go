@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	digest "github.com/opencontainers/go-digest"
 )
 
 // A recording is all that a disk heard while commands ran on it.
@@ -27,7 +25,6 @@ type recorder struct {
 	disk     *disk
 	device   device
 	registry *registry
-	digests  map[string]digest.Digest // of tags
 }
 
 // product makes images as releases of one product are: much in common, nothing in the same layer.

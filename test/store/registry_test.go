@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -116,6 +115,7 @@ type proxy struct {
 	mu     sync.Mutex
 	passed int64 // bytes of answers
 	left   int64 // of answers, until the connection that brings the last is cut; less than 0: never
+	reset  bool
 	cuts   int
 }
 
@@ -166,8 +166,9 @@ func (p *proxy) pass(c *net.TCPConn) {
 			return
 		}
 		if cut {
-			// Reset, as a gateway does that forgot the connection; what it had sent may be lost.
-			_ = c.SetLinger(0)
+			if p.reset { // as a gateway does that forgot the connection; what it had sent may be lost
+				_ = c.SetLinger(0)
+			}
 			c.Close()
 			return
 		}
@@ -191,5 +192,3 @@ func (p *proxy) allow(n int) (int, bool) {
 	p.passed += int64(n)
 	return n, false
 }
-
-func (p *proxy) String() string { return fmt.Sprintf("%d bytes, %d cuts", p.passed, p.cuts) }
