@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/imagecli"
 )
 
 func main() {
@@ -18,5 +19,6 @@ func command() cli.Command {
 	return cli.Command{
 		Name:  "tarekit",
 		Short: "build, pack and release what devices run",
+		Sub:   imagecli.KitCommands(),
 	}
 }

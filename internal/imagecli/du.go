@@ -10,7 +10,8 @@ import (
 )
 
 const duLong = `Show what the images take. LOGICAL is the contents of an image's files; OWN is what removing it
-would free; SHARED is what other images have, too; INLINE is small files that stand in the metadata.
+would free; SHARED is what other images have, too; INLINE is small files that stand in the metadata;
+IN PACKS is files that are kept compressed, as long as they are uncompressed.
 With --pairs, show what each two images have in common.`
 
 func duCommand(s *session) cli.Command {
@@ -45,9 +46,10 @@ func duCommand(s *session) cli.Command {
 
 func usageTable(c *cli.Call, u store.Usage) error {
 	w := tabwriter.NewWriter(c.Out, 0, 8, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "IMAGE\tLOGICAL\tOWN\tSHARED\tINLINE\tMETADATA\t")
+	fmt.Fprintln(w, "IMAGE\tLOGICAL\tOWN\tSHARED\tINLINE\tIN PACKS\tMETADATA\t")
 	for _, i := range u.Images {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", label(i), size(i.Logical), size(i.Own), size(i.Shared), size(i.Inline), size(i.Tree))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", label(i), size(i.Logical), size(i.Own), size(i.Shared),
+			size(i.Inline), size(i.Packed), size(i.Tree))
 	}
 	if err := w.Flush(); err != nil {
 		return err

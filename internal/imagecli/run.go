@@ -186,6 +186,11 @@ func (r *run) mount(in *instance, st *store.Store, image *store.Image) error {
 			}
 		}
 	}
+	packs, err := mountPacks(in.mounter, st, image)
+	if err != nil {
+		return err
+	}
+	mt.Data = append(mt.Data, packs...)
 	if _, err := in.mounter.Mount(mt); err != nil {
 		return err
 	}
@@ -290,7 +295,32 @@ func release(m *rootfs.Mounter, i *store.Image) error {
 		return err
 	}
 	defer l.Close()
-	return m.Release(i.Digest.Encoded())
+	packs, err := i.Packs()
+	if err != nil {
+		return err
+	}
+	errs := []error{m.Release(i.Digest.Encoded())}
+	for _, d := range packs {
+		errs = append(errs, m.ReleasePack(d.Encoded()))
+	}
+	return errors.Join(errs...)
+}
+
+// mountPacks mounts the packs of an image, and returns their directories of objects.
+func mountPacks(m *rootfs.Mounter, st *store.Store, i *store.Image) ([]string, error) {
+	packs, err := i.Packs()
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, d := range packs {
+		dir, err := m.Pack(d.Encoded(), st.PackPath(d))
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
 }
 
 func newID() string {

@@ -69,6 +69,12 @@ var ErrReserve = errors.New("no space left outside the reserve")
 // checkEvery is how many bytes are written between two looks at the free space.
 const checkEvery = 1 << 20
 
+// Room refuses with ErrReserve what would leave too little free space for n bytes more.
+func (w *Writer) Room(n int64) error {
+	w.unchecked = checkEvery
+	return w.room(n)
+}
+
 // room accounts for n bytes to be written.
 func (w *Writer) room(n int64) error {
 	w.unchecked += n

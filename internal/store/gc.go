@@ -81,5 +81,8 @@ func (s *Store) gc() (Freed, error) {
 		f.Bytes += size
 		return s.objects.Remove(d)
 	})
-	return f, err
+	if err != nil {
+		return f, err
+	}
+	return f, s.gcPacks(&f)
 }

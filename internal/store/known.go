@@ -22,13 +22,13 @@ func (s *Store) known() (known, error) {
 	if err != nil {
 		return nil, err
 	}
-	return knownOf(images)
+	return s.knownOf(images)
 }
 
-func knownOf(images []*Image) (known, error) {
+func (s *Store) knownOf(images []*Image) (known, error) {
 	var all known
 	for _, i := range images {
-		err := i.Objects(func(_ string, d object.Digest, size int64) error {
+		err := s.loose(i, func(_ string, d object.Digest, size int64) error {
 			all = append(all, item{d, size})
 			return nil
 		})
@@ -38,6 +38,20 @@ func knownOf(images []*Image) (known, error) {
 	}
 	slices.SortFunc(all, compareItems)
 	return slices.Compact(all), nil
+}
+
+// loose calls visit for each file of an image that is an object by itself, not one in a pack.
+func (s *Store) loose(i *Image, visit func(path string, d object.Digest, size int64) error) error {
+	packed, err := s.packed(i)
+	if err != nil {
+		return err
+	}
+	return i.Objects(func(path string, d object.Digest, size int64) error {
+		if packed[d] {
+			return nil
+		}
+		return visit(path, d, size)
+	})
 }
 
 func compareItems(a, b item) int { return bytes.Compare(a.digest[:], b.digest[:]) }

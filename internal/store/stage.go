@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/object"
@@ -27,6 +29,7 @@ type Stage struct {
 	share *Lock
 	tree  *os.File
 	put   *object.Writer
+	packs []digest.Digest // new ones, still in dir
 }
 
 // Stage begins an image.
@@ -127,6 +130,12 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 	if err := os.WriteFile(filepath.Join(st.dir, configFile), config, 0o444); err != nil {
 		return nil, err
 	}
+	if err := st.placePacks(); err != nil {
+		return nil, err
+	}
+	if err := st.complete(manifest); err != nil {
+		return nil, err
+	}
 	if err := st.nameTree(); err != nil {
 		return nil, err
 	}
@@ -153,6 +162,24 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 		return nil, err
 	}
 	return s.Image(d)
+}
+
+// complete checks an image of packs, whose tree was not made here.
+func (st *Stage) complete(manifest []byte) error {
+	var m v1.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return err
+	}
+	var packs []digest.Digest
+	for _, l := range m.Layers {
+		if l.MediaType == MediaTypePack {
+			packs = append(packs, l.Digest)
+		}
+	}
+	if packs == nil {
+		return nil
+	}
+	return st.checkPacks(packs)
 }
 
 // nameTree gives the metadata its digest for a name: nothing else would tell later whether a

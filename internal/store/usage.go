@@ -1,6 +1,7 @@
 package store
 
 import (
+	"os"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
@@ -17,12 +18,12 @@ type Usage struct {
 	// Shared is the bytes that two images have in common: Shared[i][j] of Images[i] and Images[j].
 	Shared [][]int64 `json:"sharedBytes"`
 
-	Logical  int64 `json:"logicalBytes"` // what the images would take by themselves
-	Unique   int64 `json:"uniqueBytes"`  // what they take here
-	Trees    int64 `json:"treeBytes"`    // metadata, with the small files in it
-	Garbage  int64 `json:"garbageBytes"` // objects that no image refers to
-	OnDisk   int64 `json:"onDiskBytes"`  // of the objects and trees, in blocks of the file system
-	Resident int64 `json:"-"`
+	Logical int64 `json:"logicalBytes"` // what the images would take by themselves
+	Unique  int64 `json:"uniqueBytes"`  // what they take here
+	Trees   int64 `json:"treeBytes"`    // metadata, with the small files in it
+	Packs   int64 `json:"packBytes"`    // compressed
+	Garbage int64 `json:"garbageBytes"` // objects that no image refers to
+	OnDisk  int64 `json:"onDiskBytes"`  // of the objects and trees, in blocks of the file system
 }
 
 // ImageUsage is one image's.
@@ -34,6 +35,7 @@ type ImageUsage struct {
 	Shared  int64         `json:"sharedBytes"` // with any other image
 	Inline  int64         `json:"inlineBytes"` // small files, in the tree
 	Tree    int64         `json:"treeBytes"`
+	Packed  int64         `json:"packedBytes"` // contents that are in packs
 }
 
 // A reference is an object in an image.
@@ -52,7 +54,7 @@ func (s *Store) Usage() (Usage, error) {
 	var refs []ref
 	for n, i := range images {
 		u.Shared[n] = make([]int64, len(images))
-		if refs, err = u.read(n, i, refs); err != nil && i.there() {
+		if refs, err = s.read(&u, n, i, refs); err != nil && i.there() {
 			return u, err
 		}
 	}
@@ -68,7 +70,7 @@ func (s *Store) Usage() (Usage, error) {
 }
 
 // read adds the objects of one image to refs.
-func (u *Usage) read(n int, i *Image, refs []ref) ([]ref, error) {
+func (s *Store) read(u *Usage, n int, i *Image, refs []ref) ([]ref, error) {
 	x := &u.Images[n]
 	x.Digest, x.Names = i.Digest, i.Names
 	t, err := i.Tree()
@@ -82,6 +84,10 @@ func (u *Usage) read(n int, i *Image, refs []ref) ([]ref, error) {
 	}
 	x.Tree = st.Size()
 	u.Trees += st.Size()
+	packed, err := s.packed(i)
+	if err != nil {
+		return refs, err
+	}
 	seen := map[erofs.NID]bool{}
 	return refs, t.Walk(func(_ string, nid erofs.NID, in *erofs.Inode) error {
 		if in.Mode&unix.S_IFMT != unix.S_IFREG || in.Nlink > 1 && seen[nid] {
@@ -96,6 +102,10 @@ func (u *Usage) read(n int, i *Image, refs []ref) ([]ref, error) {
 			return nil
 		}
 		d, err := object.ParseRedirect(in.Redirect)
+		if packed[d] {
+			x.Packed += in.Size
+			return err
+		}
 		refs = append(refs, ref{item{d, in.Size}, n})
 		return err
 	})
@@ -132,6 +142,17 @@ func (u *Usage) share(refs []ref) {
 // onDisk adds up blocks, and what gc would free.
 func (s *Store) onDisk(u *Usage, refs []ref) error {
 	u.OnDisk = u.Trees
+	packs, err := os.ReadDir(s.path("packs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range packs {
+		if info, err := e.Info(); err == nil {
+			u.Packs += info.Size()
+			u.OnDisk += info.Size()
+			u.Unique += info.Size()
+		}
+	}
 	return s.objects.All(func(d object.Digest, size int64) error {
 		blocks, err := s.objects.Blocks(d)
 		if err != nil {

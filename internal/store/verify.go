@@ -66,7 +66,7 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	}
 	var good []*Image
 	for _, i := range images {
-		err := i.verify()
+		err := s.verifyImage(i)
 		if err != nil && !i.there() {
 			continue
 		}
@@ -76,7 +76,7 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 		}
 		good = append(good, i)
 	}
-	all, err := knownOf(good)
+	all, err := s.knownOf(good)
 	if err != nil {
 		return r, err
 	}
@@ -84,7 +84,7 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	return r, locate(good, bad, &r)
+	return r, s.locate(good, bad, &r)
 }
 
 // scrub reads objects until the budget is spent.
@@ -145,14 +145,14 @@ func (k known) bytes() (n int64) {
 }
 
 // locate finds out which images and paths the bad objects belong to.
-func locate(images []*Image, bad map[object.Digest]string, r *Report) error {
+func (s *Store) locate(images []*Image, bad map[object.Digest]string, r *Report) error {
 	if len(bad) == 0 {
 		return nil
 	}
 	at := map[object.Digest]*Damage{}
 	for _, i := range images {
 		seen := map[object.Digest]bool{}
-		err := i.Objects(func(path string, d object.Digest, size int64) error {
+		err := s.loose(i, func(path string, d object.Digest, size int64) error {
 			why, is := bad[d]
 			if !is || seen[d] {
 				return nil
@@ -193,6 +193,23 @@ func (i *Image) Objects(visit func(path string, d object.Digest, size int64) err
 		}
 		return visit(path, d, in.Size)
 	})
+}
+
+// verifyImage checks an image's own files, and its packs.
+func (s *Store) verifyImage(i *Image) error {
+	if err := i.verify(); err != nil {
+		return err
+	}
+	packs, err := i.Packs()
+	if err != nil {
+		return err
+	}
+	for _, d := range packs {
+		if err := s.packGood(d); err != nil {
+			return fmt.Errorf("image %s: %w", i.Digest, err)
+		}
+	}
+	return nil
 }
 
 // verify checks the files of an image by their digests: the manifest by the image's, the config by the

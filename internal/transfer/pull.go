@@ -166,7 +166,7 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 	if err != nil {
 		return nil, false, err
 	}
-	if got, want := len(config.RootFS.DiffIDs), len(m.Layers); got != want {
+	if got, want := len(config.RootFS.DiffIDs), len(m.Layers); got != want && !isPacked(m) {
 		return nil, false, fmt.Errorf("manifest %s: %d layers, and %d in its config: %w", d.Digest, want, got, ErrManifest)
 	}
 	stage, err := p.store.Stage()
@@ -174,7 +174,7 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 		return nil, false, err
 	}
 	defer stage.Close()
-	if err := p.layers(ctx, m, config, stage); err != nil {
+	if err := p.content(ctx, m, config, stage); err != nil {
 		return nil, false, err
 	}
 	commit := stage.Commit
@@ -192,6 +192,13 @@ func (p *puller) name(i *store.Image) error {
 		}
 	}
 	return nil
+}
+
+func (p *puller) content(ctx context.Context, m v1.Manifest, config v1.Image, stage *store.Stage) error {
+	if isPacked(m) {
+		return p.packed(ctx, m, stage)
+	}
+	return p.layers(ctx, m, config, stage)
 }
 
 func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, stage *store.Stage) error {
