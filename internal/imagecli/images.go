@@ -2,6 +2,7 @@ package imagecli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -51,6 +52,9 @@ func imagesCommand(s *session) cli.Command {
 			list := make([]listed, 0, len(all))
 			for _, i := range all {
 				l, err := describe(i)
+				if _, missing := st.Image(i.Digest); errors.Is(missing, store.ErrNotFound) {
+					continue // another command has removed it meanwhile
+				}
 				if err != nil {
 					return err
 				}
