@@ -17,6 +17,7 @@ type Dir struct {
 	path     string
 	fd       int
 	nameless bool // the file system has O_TMPFILE
+	verity   bool // and fs-verity
 }
 
 const hexDigits = "0123456789abcdef"
@@ -63,6 +64,7 @@ func (d *Dir) probeNameless() bool {
 	if err != nil {
 		return false
 	}
+	d.verity = probeVerity(fd)
 	unix.Close(fd)
 	return true
 }

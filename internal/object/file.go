@@ -180,7 +180,11 @@ func (f *file) link(digest Digest) error {
 }
 
 func (f *file) close() {
+	if f.fd < 0 {
+		return
+	}
 	unix.Close(f.fd)
+	f.fd = -1
 	if f.name != "" {
 		_ = os.Remove(f.name)
 	}

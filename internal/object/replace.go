@@ -46,7 +46,11 @@ func (w *Writer) ReplaceIf(r io.Reader, size int64, want func(Digest) bool) (Dig
 	if !want(digest) {
 		return digest, nil
 	}
-	return digest, f.replace(digest)
+	if err := f.replace(digest); err != nil || !w.dir.verity {
+		return digest, err
+	}
+	f.close()
+	return digest, w.dir.seal(digest)
 }
 
 // replace gives the file its name, whoever has it.

@@ -276,6 +276,12 @@ func (w *Writer) link(f *file, digest Digest, size int64) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if w.dir.verity {
+		f.close() // it is for files that nobody can write to
+		if err := w.dir.seal(digest); err != nil {
+			return Result{}, err
+		}
+	}
 	return Result{Digest: digest, Written: size}, nil
 }
 
