@@ -3,7 +3,7 @@
 //
 // A file's metadata goes straight into the EROFS image under construction; what stays in
 // memory is its name, its number and, of a symbolic link, the target, because the paths of
-// later entries may lead through it. So a pull's memory grows by about 100 bytes for an
+// later entries may lead through it. So a pull's memory grows by about 80 bytes for an
 // entry, not with the size of an image.
 //
 // Paths cannot leave the tree: there is nothing but the tree they are looked up in.
@@ -60,33 +60,50 @@ type Builder struct {
 	root   *dir
 	layer  uint16
 	count  int
-	names  int // bytes
+
+	dirs    []*dir            // all but the root, by entry.at
+	targets map[uint32]string // of symbolic links, by entry.at
+	names   names
+	bytes   int // of names and targets
 }
 
+// A dir is one under construction: its Entries are made of entries in the end.
 type dir struct {
-	erofs.Inode
+	erofs.Dir
 	entries map[string]entry
 }
 
+// An entry is small because an image has many.
 type entry struct {
-	nid  erofs.NID
-	kind uint32 // S_IFMT bits
+	at   uint32 // the NID, which has 29 bits; of a directory, the place in Builder.dirs
+	kind uint16 // S_IFMT bits
 	// layer is the one that brought the name: a whiteout hides those of layers below its own.
 	layer uint16
-	sub   *dir
-	link  string // target of a symbolic link
 }
 
 // NewBuilder returns a builder that writes the metadata image to f.
 func NewBuilder(f io.WriterAt, limits Limits) *Builder {
 	return &Builder{
-		w:      erofs.NewWriter(f, erofs.Options{}),
-		limits: limits.withDefaults(),
-		root:   newDir(erofs.Inode{Mode: unix.S_IFDIR | 0o755}),
+		w:       erofs.NewWriter(f, erofs.Options{}),
+		limits:  limits.withDefaults(),
+		root:    &dir{Dir: erofs.Dir{Inode: erofs.Inode{Mode: unix.S_IFDIR | 0o755}}},
+		targets: map[uint32]string{},
 	}
 }
 
-func newDir(in erofs.Inode) *dir { return &dir{Inode: in, entries: map[string]entry{}} }
+// newDir returns the entry of a new directory of the present layer.
+func (b *Builder) newDir(in erofs.Inode) entry {
+	b.dirs = append(b.dirs, &dir{Dir: erofs.Dir{Inode: in}})
+	return entry{at: uint32(len(b.dirs) - 1), kind: unix.S_IFDIR, layer: b.layer}
+}
+
+// sub is the directory of an entry; nil when it is none.
+func (b *Builder) sub(e entry) *dir {
+	if e.kind != unix.S_IFDIR {
+		return nil
+	}
+	return b.dirs[e.at]
+}
 
 // NextLayer ends a layer: what follows lies over it.
 func (b *Builder) NextLayer() { b.layer++ }
@@ -94,17 +111,18 @@ func (b *Builder) NextLayer() { b.layer++ }
 // Finish writes the directories. It returns the size of the metadata image in bytes.
 func (b *Builder) Finish() (int64, error) { return b.w.Finish(b.export(b.root)) }
 
+// export makes each map into a list, and leaves the map's memory to the next one.
 func (b *Builder) export(d *dir) *erofs.Dir {
-	out := &erofs.Dir{Inode: d.Inode, Entries: make([]erofs.Entry, 0, len(d.entries))}
+	d.Entries = make([]erofs.Entry, 0, len(d.entries))
 	for name, e := range d.entries {
-		x := erofs.Entry{Name: name, NID: e.nid, Type: e.kind}
-		if e.sub != nil {
-			x.Dir = b.export(e.sub)
+		x := erofs.Entry{Name: name, NID: erofs.NID(e.at), Type: uint32(e.kind)}
+		if sub := b.sub(e); sub != nil {
+			x.NID, x.Dir = 0, b.export(sub)
 		}
-		out.Entries = append(out.Entries, x)
+		d.Entries = append(d.Entries, x)
 	}
 	d.entries = nil
-	return out
+	return &d.Dir
 }
 
 // Add adds a file system object at a path relative to the root; a leading "/" or "./" is
@@ -130,12 +148,16 @@ func (b *Builder) Add(path string, in erofs.Inode) error {
 	if err := b.free(path, parent, name); err != nil {
 		return err
 	}
-	e := entry{kind: in.Mode & unix.S_IFMT, layer: b.layer}
-	if e.kind == unix.S_IFLNK {
-		e.link = string(in.Data)
-	}
-	if e.nid, err = b.w.Add(&in); err != nil {
+	nid, err := b.w.Add(&in)
+	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	e := entry{at: uint32(nid), kind: uint16(in.Mode & unix.S_IFMT), layer: b.layer}
+	if e.kind == unix.S_IFLNK {
+		if err := b.remember(path, len(in.Data)); err != nil {
+			return err
+		}
+		b.targets[e.at] = string(in.Data)
 	}
 	return b.put(path, parent, name, e)
 }
@@ -158,10 +180,10 @@ func (b *Builder) Link(path, target string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("%s: hard link to %s, which is not there: %w", path, target, ErrConflict)
-	case e.sub != nil:
+	case e.kind == unix.S_IFDIR:
 		return fmt.Errorf("%s: hard link to the directory %s: %w", path, target, ErrConflict)
 	}
-	if old, ok := parent.entries[name]; ok && old.nid == e.nid && old.sub == nil {
+	if old, ok := parent.entries[name]; ok && old.at == e.at && old.kind == e.kind {
 		return nil // a link to itself
 	}
 	if err := b.free(path, parent, name); err != nil {
@@ -184,8 +206,8 @@ func (b *Builder) setRoot(path string, in erofs.Inode) error {
 
 func (b *Builder) addDir(path string, parent *dir, name string, in erofs.Inode) error {
 	old, ok := parent.entries[name]
-	if ok && old.sub != nil {
-		old.sub.Inode = in
+	if ok && old.kind == unix.S_IFDIR {
+		b.sub(old).Inode = in
 		old.layer = b.layer
 		parent.entries[name] = old
 		return nil
@@ -193,7 +215,7 @@ func (b *Builder) addDir(path string, parent *dir, name string, in erofs.Inode) 
 	if err := b.free(path, parent, name); err != nil {
 		return err
 	}
-	return b.put(path, parent, name, entry{kind: unix.S_IFDIR, layer: b.layer, sub: newDir(in)})
+	return b.put(path, parent, name, b.newDir(in))
 }
 
 // free makes sure that the name may be given: in one layer it is given once. Readers that differ
@@ -209,10 +231,21 @@ func (b *Builder) put(path string, parent *dir, name string, e entry) error {
 	if b.count++; b.count > b.limits.Entries {
 		return fmt.Errorf("%s: more than %d entries: %w", path, b.limits.Entries, ErrLimit)
 	}
-	if b.names += len(name) + len(e.link); b.names > b.limits.Names {
+	if err := b.remember(path, len(name)); err != nil {
+		return err
+	}
+	if parent.entries == nil {
+		parent.entries = map[string]entry{}
+	}
+	parent.entries[b.names.keep(name)] = e
+	return nil
+}
+
+// remember accounts for n bytes of a name or a target.
+func (b *Builder) remember(path string, n int) error {
+	if b.bytes += n; b.bytes > b.limits.Names {
 		return fmt.Errorf("%s: names and links of more than %d bytes: %w", path, b.limits.Names, ErrLimit)
 	}
-	parent.entries[strings.Clone(name)] = e
 	return nil
 }
 

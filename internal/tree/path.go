@@ -72,24 +72,25 @@ func (b *Builder) walk(path string, parts []string, links *int) (*dir, error) {
 		}
 		e, ok := here.entries[part]
 		switch {
-		case ok && e.sub != nil:
-			stack = append(stack, e.sub)
+		case ok && e.kind == unix.S_IFDIR:
+			stack = append(stack, b.sub(e))
 		case ok && e.kind == unix.S_IFLNK:
 			if *links++; *links > maxLinks {
 				return nil, fmt.Errorf("%s: more than %d symbolic links: %w", path, maxLinks, ErrPath)
 			}
-			if strings.HasPrefix(e.link, "/") {
+			target := b.targets[e.at]
+			if strings.HasPrefix(target, "/") {
 				stack = stack[:1]
 			}
-			parts = append(linkParts(e.link), parts...)
+			parts = append(linkParts(target), parts...)
 		case ok:
 			return nil, fmt.Errorf("%s: %s is not a directory: %w", path, part, ErrConflict)
 		default:
-			sub := newDir(erofs.Inode{Mode: unix.S_IFDIR | 0o755})
-			if err := b.put(path, here, part, entry{kind: unix.S_IFDIR, layer: b.layer, sub: sub}); err != nil {
+			e := b.newDir(erofs.Inode{Mode: unix.S_IFDIR | 0o755})
+			if err := b.put(path, here, part, e); err != nil {
 				return nil, err
 			}
-			stack = append(stack, sub)
+			stack = append(stack, b.sub(e))
 		}
 		if len(stack) > b.limits.Depth {
 			return nil, fmt.Errorf("%.64s…: %d directories deep: %w", path, len(stack), ErrLimit)

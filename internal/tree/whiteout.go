@@ -30,7 +30,7 @@ func (b *Builder) whiteout(path string, parent *dir, hidden string) error {
 		return nil
 	}
 	keep := e.layer == b.layer
-	if e.sub != nil && b.prune(e.sub) {
+	if sub := b.sub(e); sub != nil && b.prune(sub) {
 		keep = true // this layer has put something into it
 	}
 	if !keep {
@@ -43,7 +43,7 @@ func (b *Builder) whiteout(path string, parent *dir, hidden string) error {
 func (b *Builder) prune(d *dir) (left bool) {
 	for name, e := range d.entries {
 		keep := e.layer == b.layer
-		if e.sub != nil && b.prune(e.sub) {
+		if sub := b.sub(e); sub != nil && b.prune(sub) {
 			keep = true
 		}
 		if !keep {
