@@ -35,14 +35,18 @@ func exportCommand(s *session) cli.Command {
 			if err != nil {
 				return err
 			}
-			out, err := newOutput(path, c.Out)
+			whole, let, err := s.whole(st, i)
 			if err != nil {
 				return err
 			}
+			out, err := newOutput(path, c.Out)
+			if err != nil {
+				return let(err)
+			}
 			show := newProgress(c.Err, false, quiet)
-			err = transfer.Export(ctx, st, i, out, show.event)
+			err = transfer.Export(ctx, whole, out, show.event)
 			show.end()
-			if err = out.end(err); err != nil {
+			if err = out.end(let(err)); err != nil {
 				return fmt.Errorf("export %s: %w", c.Args[0], err)
 			}
 			return nil

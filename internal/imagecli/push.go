@@ -61,17 +61,21 @@ func (p *push) run(s *session, c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	show := newProgress(c.Err, p.json, p.quiet)
-	to, err := p.target(c.Args[len(c.Args)-1], c.Out, show.note)
+	whole, let, err := s.whole(st, i)
 	if err != nil {
 		return err
 	}
-	got, err := transfer.Push(ctx, st, i, to.Destination, to.name, transfer.PushOptions{
+	show := newProgress(c.Err, p.json, p.quiet)
+	to, err := p.target(c.Args[len(c.Args)-1], c.Out, show.note)
+	if err != nil {
+		return let(err)
+	}
+	got, err := transfer.Push(ctx, whole, to.Destination, to.name, transfer.PushOptions{
 		CopyOptions: transfer.CopyOptions{From: siblings(i, to.at), Progress: show.event},
 		Compression: how, Flatten: p.flatten,
 	})
 	show.end()
-	if err = to.end(err); err != nil {
+	if err = to.end(let(err)); err != nil {
 		return fmt.Errorf("push %s: %w", c.Args[0], err)
 	}
 	return p.report(c, to.at, i, got)

@@ -69,8 +69,9 @@ func (p *save) run(s *session, c *cli.Call) error {
 		return err
 	}
 	show := newProgress(c.Err, false, p.quiet)
+	w := saving{session: s, store: st, archive: a, how: how, show: show}
 	for n, i := range images {
-		if err = p.one(ctx, a, st, i, saveName(c.Args[n], i), how, show); err != nil {
+		if err = w.add(ctx, i, saveName(c.Args[n], i)); err != nil {
 			err = fmt.Errorf("save %s: %w", c.Args[n], err)
 			break
 		}
@@ -79,15 +80,26 @@ func (p *save) run(s *session, c *cli.Call) error {
 	return endArchive(a, err)
 }
 
-func (p *save) one(ctx context.Context, a *layout.Archive, st *store.Store, i *store.Image, name string,
-	how layer.Compression, show *progress,
-) error {
-	f, err := transfer.Flatten(ctx, st, i, how, show.event)
+// saving is an archive that is being written.
+type saving struct {
+	session *session
+	store   *store.Store
+	archive *layout.Archive
+	how     layer.Compression
+	show    *progress
+}
+
+// add writes one image into it.
+func (w *saving) add(ctx context.Context, i *store.Image, name string) error {
+	whole, let, err := w.session.whole(w.store, i)
 	if err != nil {
 		return err
 	}
-	_, err = transfer.Copy(ctx, f, "", a, name, transfer.CopyOptions{Progress: show.event})
-	return err
+	f, err := transfer.Flatten(ctx, whole, w.how, w.show.event)
+	if err == nil {
+		_, err = transfer.Copy(ctx, f, "", w.archive, name, transfer.CopyOptions{Progress: w.show.event})
+	}
+	return let(err)
 }
 
 // saveName is the name under which an image goes into an archive: the one it was asked for by. By

@@ -5,21 +5,20 @@ import (
 	"io"
 
 	"tare.dev/tare/internal/layer"
-	"tare.dev/tare/internal/store"
 )
 
 // Export writes the files of an image as a tar stream. Each file is checked on the way.
-func Export(ctx context.Context, s *store.Store, i *store.Image, w io.Writer, progress func(Event)) error {
+func Export(ctx context.Context, s Stored, w io.Writer, progress func(Event)) error {
 	if progress == nil {
 		progress = func(Event) {}
 	}
-	total, err := contentSize(i)
+	total, err := contentSize(s.Image)
 	if err != nil {
 		return err
 	}
-	f := Flat{store: s, image: i, compression: layer.None}
+	f := Flat{stored: s, compression: layer.None}
 	n := &telling{w: w, tell: func(n int64) {
-		progress(Event{Kind: "pack", Blob: i.Digest, Current: min(n, total), Total: total})
+		progress(Event{Kind: "pack", Blob: s.Image.Digest, Current: min(n, total), Total: total})
 	}}
 	return f.pack(ctx, n, io.Discard, f.verified)
 }

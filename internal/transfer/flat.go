@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -26,8 +29,7 @@ import (
 // time to learn its digest and size. That costs its compression twice, and no byte of flash or
 // memory; the same image gives the same bytes each time.
 type Flat struct {
-	store       *store.Store
-	image       *store.Image
+	stored      Stored
 	compression layer.Compression
 
 	Desc     v1.Descriptor // of the manifest
@@ -37,27 +39,34 @@ type Flat struct {
 	configAt v1.Descriptor
 }
 
+// A Stored is an image with all its files. Whoever holds one keeps it from being removed.
+type Stored struct {
+	Store *store.Store
+	Image *store.Image
+	Packs []string // where its packs are mounted: directories of objects
+}
+
 // Flatten packs an image once, and checks each of its files on the way.
-func Flatten(ctx context.Context, s *store.Store, i *store.Image, c layer.Compression, progress func(Event)) (*Flat, error) {
-	f := &Flat{store: s, image: i, compression: c}
+func Flatten(ctx context.Context, s Stored, c layer.Compression, progress func(Event)) (*Flat, error) {
+	f := &Flat{stored: s, compression: c}
 	if progress == nil {
 		progress = func(Event) {}
 	}
 	if err := f.measure(ctx, progress); err != nil {
-		return nil, fmt.Errorf("pack image %s: %w", i.Digest, err)
+		return nil, fmt.Errorf("pack image %s: %w", s.Image.Digest, err)
 	}
 	return f, nil
 }
 
 // measure is the first packing: it finds out the digests.
 func (f *Flat) measure(ctx context.Context, progress func(Event)) error {
-	total, err := contentSize(f.image)
+	total, err := contentSize(f.stored.Image)
 	if err != nil {
 		return err
 	}
 	packed := &counter{sum: digest.SHA256.Digester()}
 	plain := &counter{sum: digest.SHA256.Digester(), tell: func(n int64) {
-		progress(Event{Kind: "pack", Blob: f.image.Digest, Current: min(n, total), Total: total})
+		progress(Event{Kind: "pack", Blob: f.stored.Image.Digest, Current: min(n, total), Total: total})
 	}}
 	if err := f.pack(ctx, packed, plain, f.verified); err != nil {
 		return err
@@ -69,7 +78,7 @@ func (f *Flat) measure(ctx context.Context, progress func(Event)) error {
 
 // pack writes the layer to w, and the tar stream that is in it to plain.
 func (f *Flat) pack(ctx context.Context, w, plain io.Writer, open layer.Source) error {
-	t, err := f.image.Tree()
+	t, err := f.stored.Image.Tree()
 	if err != nil {
 		return err
 	}
@@ -86,11 +95,11 @@ func (f *Flat) pack(ctx context.Context, w, plain io.Writer, open layer.Source) 
 
 // documents makes config and manifest.
 func (f *Flat) documents(diffID digest.Digest) error {
-	old, _, err := f.image.Manifest()
+	old, _, err := f.stored.Image.Manifest()
 	if err != nil {
 		return err
 	}
-	_, raw, err := f.image.Config()
+	_, raw, err := f.stored.Image.Config()
 	if err != nil {
 		return err
 	}
@@ -184,22 +193,44 @@ func (p *packing) Close() error {
 }
 
 // plain opens an object that has been checked.
-func (f *Flat) plain(d object.Digest) (io.ReadCloser, error) { return f.store.Objects().Open(d) }
+func (f *Flat) plain(d object.Digest) (io.ReadCloser, error) {
+	r, _, err := f.stored.open(d)
+	return r, err
+}
 
 // verified opens an object and checks it while it is read: nothing damaged leaves the device
 // under a new digest.
 func (f *Flat) verified(d object.Digest) (io.ReadCloser, error) {
-	size, ok, err := f.store.Objects().Stat(d)
+	r, size, err := f.stored.open(d)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, fmt.Errorf("object %s: is missing: %w", d, object.ErrDamaged)
-	}
 	want := v1.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, d.String()), Size: size}
 	return blob.NewReader(context.Background(), want, func(context.Context, int64) (io.ReadCloser, error) {
-		return f.plain(d)
+		return r, nil
 	}, blob.Options{Attempts: -1})
+}
+
+// open opens an object where it is, loose or in a pack.
+func (s Stored) open(d object.Digest) (io.ReadCloser, int64, error) {
+	f, err := s.Store.Objects().Open(d)
+	for _, dir := range s.Packs {
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		f, err = os.Open(filepath.Join(dir, d.Path()))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("object %s: is missing: %w", d, object.ErrDamaged)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, st.Size(), nil
 }
 
 // contentSize is the bytes of the files of an image.

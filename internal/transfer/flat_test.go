@@ -87,7 +87,7 @@ func (p *place) layered(t *testing.T, name string, layers ...[]byte) v1.Descript
 }
 
 // pulled is a store with an image of two layers.
-func pulled(t *testing.T) (*store.Store, *store.Image, *place) {
+func pulled(t *testing.T) (transfer.Stored, *place) {
 	t.Helper()
 	src, s := newPlace(), newStore(t)
 	src.layered(t, "app", tarOf(t, [2]string{"bin/a", "a " + large}, [2]string{"bin/b", "->bin/a"}, [2]string{"gone", large}),
@@ -96,33 +96,33 @@ func pulled(t *testing.T) (*store.Store, *store.Image, *place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, got.Image, src
+	return transfer.Stored{Store: s, Image: got.Image}, src
 }
 
 func TestPushIsUnchangedWhereTheLayersAre(t *testing.T) {
-	s, i, src := pulled(t)
+	s, src := pulled(t)
 	dst := newPlace()
 	for d, data := range src.blobs {
 		dst.blobs[d] = data
 	}
-	m, _, err := i.Manifest()
+	m, _, err := s.Image.Manifest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	delete(dst.blobs, m.Config.Digest) // the store has it
-	got, err := transfer.Push(t.Context(), s, i, dst, "2", transfer.PushOptions{})
-	if err != nil || got.Flat || dst.named["2"].Digest != i.Digest || dst.blobs[m.Config.Digest] == nil {
+	got, err := transfer.Push(t.Context(), s, dst, "2", transfer.PushOptions{})
+	if err != nil || got.Flat || dst.named["2"].Digest != s.Image.Digest || dst.blobs[m.Config.Digest] == nil {
 		t.Errorf("Push = %+v, %v; named %v", got, err, dst.named)
 	}
 }
 
 func TestPushOfOneLayerIsTheSameTree(t *testing.T) {
-	s, i, _ := pulled(t)
+	s, _ := pulled(t)
 	for _, how := range []layer.Compression{"", layer.None, layer.Gzip, layer.Zstd} {
 		var trees [2]bytes.Buffer
 		dst := newPlace()
-		got, err := transfer.Push(t.Context(), s, i, dst, "2", transfer.PushOptions{Compression: how})
-		if err != nil || !got.Flat || got.Desc.Digest == i.Digest {
+		got, err := transfer.Push(t.Context(), s, dst, "2", transfer.PushOptions{Compression: how})
+		if err != nil || !got.Flat || got.Desc.Digest == s.Image.Digest {
 			t.Fatalf("Push = %+v, %v", got, err)
 		}
 		other := newStore(t)
@@ -130,10 +130,10 @@ func TestPushOfOneLayerIsTheSameTree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := transfer.Export(t.Context(), s, i, &trees[0], nil); err != nil {
+		if err := transfer.Export(t.Context(), s, &trees[0], nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := transfer.Export(t.Context(), other, back.Image, &trees[1], nil); err != nil {
+		if err := transfer.Export(t.Context(), transfer.Stored{Store: other, Image: back.Image}, &trees[1], nil); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(trees[0].Bytes(), trees[1].Bytes()) {
@@ -141,7 +141,7 @@ func TestPushOfOneLayerIsTheSameTree(t *testing.T) {
 		}
 		checkConfig(t, back.Image)
 		again := newPlace()
-		if _, err := transfer.Push(t.Context(), s, i, again, "2", transfer.PushOptions{Compression: how}); err != nil || again.named["2"].Digest != got.Desc.Digest {
+		if _, err := transfer.Push(t.Context(), s, again, "2", transfer.PushOptions{Compression: how}); err != nil || again.named["2"].Digest != got.Desc.Digest {
 			t.Errorf("%s: pushed again it is %s, was %s (%v)", how, again.named["2"].Digest, got.Desc.Digest, err)
 		}
 	}
@@ -176,9 +176,9 @@ func checkConfig(t *testing.T, i *store.Image) {
 }
 
 func TestDamagedObjectsDoNotLeave(t *testing.T) {
-	s, i, _ := pulled(t)
+	s, _ := pulled(t)
 	var objects []string
-	err := filepath.WalkDir(s.Objects().Path(), func(path string, e os.DirEntry, err error) error {
+	err := filepath.WalkDir(s.Store.Objects().Path(), func(path string, e os.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
 			objects = append(objects, path)
 		}
@@ -198,26 +198,26 @@ func TestDamagedObjectsDoNotLeave(t *testing.T) {
 			}
 		}
 		dst := newPlace()
-		if _, err := transfer.Push(t.Context(), s, i, dst, "2", transfer.PushOptions{}); err == nil || !strings.Contains(err.Error(), "bin/a") {
+		if _, err := transfer.Push(t.Context(), s, dst, "2", transfer.PushOptions{}); err == nil || !strings.Contains(err.Error(), "bin/a") {
 			t.Errorf("Push with objects %s = %v, want an error about bin/a", name, err)
 		}
 		if len(dst.named) > 0 {
 			t.Errorf("Push with objects %s left %v", name, dst.named)
 		}
-		if err := transfer.Export(t.Context(), s, i, io.Discard, nil); err == nil {
+		if err := transfer.Export(t.Context(), s, io.Discard, nil); err == nil {
 			t.Errorf("Export with objects %s is no error", name)
 		}
 	}
 }
 
 func TestPackingEndsWithItsContext(t *testing.T) {
-	s, i, _ := pulled(t)
+	s, _ := pulled(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := transfer.Flatten(ctx, s, i, layer.Gzip, nil); !errors.Is(err, context.Canceled) {
+	if _, err := transfer.Flatten(ctx, s, layer.Gzip, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Flatten = %v", err)
 	}
-	f, err := transfer.Flatten(t.Context(), s, i, layer.None, nil)
+	f, err := transfer.Flatten(t.Context(), s, layer.None, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func archived(t *testing.T, src *place, kind reference.Kind) []byte {
 }
 
 func TestRecordIsAsGoodAsAFile(t *testing.T) {
-	_, i, src := pulled(t)
+	first, src := pulled(t)
 	for _, kind := range []reference.Kind{reference.OCIArchive, reference.DockerArchive} {
 		s := newStore(t)
 		r, err := transfer.Record(t.Context(), bytes.NewReader(archived(t, src, kind)), s, transfer.PullOptions{})
@@ -267,13 +267,13 @@ func TestRecordIsAsGoodAsAFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := transfer.Pull(t.Context(), r, "", s, transfer.PullOptions{})
-		if err != nil || got.Image.Digest != i.Digest {
+		if err != nil || got.Image.Digest != first.Image.Digest {
 			t.Fatalf("%s: Pull = %+v, %v", kind, got, err)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
-		a, err := i.TreePath()
+		a, err := first.Image.TreePath()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func TestRecordIsAsGoodAsAFile(t *testing.T) {
 }
 
 func TestRecordRefusesWhatIsNoArchive(t *testing.T) {
-	_, _, src := pulled(t)
+	_, src := pulled(t)
 	good := archived(t, src, reference.OCIArchive)
 	pull := func(text []byte) error {
 		s := newStore(t)

@@ -27,7 +27,7 @@ type Pushed struct {
 // Push brings an image of the store to a destination. Where all its layers are there already, or can
 // be taken over from another repository, it becomes the same image, by the same digest. Otherwise it
 // goes as one layer (Flat).
-func Push(ctx context.Context, s *store.Store, i *store.Image, dst Destination, as string, o PushOptions) (Pushed, error) {
+func Push(ctx context.Context, s Stored, dst Destination, as string, o PushOptions) (Pushed, error) {
 	if o.Progress == nil {
 		o.Progress = func(Event) {}
 	}
@@ -35,12 +35,12 @@ func Push(ctx context.Context, s *store.Store, i *store.Image, dst Destination, 
 		o.Compression = layer.Gzip
 	}
 	if !o.Flatten {
-		done, err := unchanged(ctx, i, dst, as, o.CopyOptions)
+		done, err := unchanged(ctx, s.Image, dst, as, o.CopyOptions)
 		if err != nil || done != nil {
 			return Pushed{Copied: deref(done)}, err
 		}
 	}
-	f, err := Flatten(ctx, s, i, o.Compression, o.Progress)
+	f, err := Flatten(ctx, s, o.Compression, o.Progress)
 	if err != nil {
 		return Pushed{}, err
 	}
