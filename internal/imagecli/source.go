@@ -29,7 +29,13 @@ func (r *registries) flags(f *cli.Flags) {
 }
 
 func (r *registries) access(note func(string)) (*registry.Access, error) {
-	o := registry.Options{Insecure: r.insecure, CAFiles: r.caFiles, Note: note}
+	o, err := registry.ReadConfig(registry.DefaultConfig)
+	if err != nil {
+		return nil, err
+	}
+	o.Insecure = append(o.Insecure, r.insecure...)
+	o.CAFiles = append(o.CAFiles, r.caFiles...)
+	o.Note = note
 	if r.authFile != "" {
 		o.AuthFiles = []string{r.authFile}
 	}

@@ -2,7 +2,9 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync/atomic"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -16,6 +18,13 @@ type fetcher struct {
 	blob     blob.Options
 	progress func(Event)
 	fetched  int64 // bytes of blobs
+	// mirrored tells that wrong bytes came from a mirror, which is not asked again.
+	mirrored atomic.Bool
+}
+
+// A suspecter has mirrors: told that a blob was wrong, it says whether another place may have it right.
+type suspecter interface {
+	Suspect(d v1.Descriptor) bool
 }
 
 // open opens a blob that is verified at its end and goes on after a broken connection.
@@ -53,6 +62,11 @@ func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.Reader.Read(b)
 	c.read += int64(n)
 	c.f.fetched += int64(n)
+	if errors.Is(err, blob.ErrDigest) || errors.Is(err, blob.ErrSize) {
+		if s, ok := c.f.src.(suspecter); ok && s.Suspect(c.d) {
+			c.f.mirrored.Store(true)
+		}
+	}
 	if c.read-c.told >= tellEvery {
 		c.told = c.read
 		c.f.progress(Event{Kind: "bytes", Blob: c.d.Digest, Current: c.read, Total: c.d.Size})

@@ -83,7 +83,7 @@ func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOp
 	if o.Progress == nil {
 		o.Progress = func(Event) {}
 	}
-	p := puller{fetcher: fetcher{src: src, blob: o.Blob, progress: o.Progress}, store: s, o: o}
+	p := &puller{fetcher: fetcher{src: src, blob: o.Blob, progress: o.Progress}, store: s, o: o}
 	top, err := src.Resolve(ctx, name)
 	if err != nil {
 		return Pulled{}, err
@@ -93,7 +93,12 @@ func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOp
 		return Pulled{}, err
 	}
 	out := Pulled{Digest: top.Digest}
-	out.Image, out.New, err = p.image(ctx, desc, raw)
+	for range 8 { // mirrors that lie, at most
+		out.Image, out.New, err = p.image(ctx, desc, raw)
+		if err == nil || !p.mirrored.Swap(false) {
+			break
+		}
+	}
 	p.stats.Fetched = p.fetched
 	out.Stats = p.stats
 	return out, err

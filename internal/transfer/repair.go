@@ -47,7 +47,7 @@ var errEnough = errors.New("enough")
 // has them all. It returns the bytes it fetched.
 func RepairFrom(ctx context.Context, src Source, name string, choose func(v1.Index) (v1.Descriptor, error), r *store.Repair) (int64, error) {
 	quiet := func(Event) {}
-	p := puller{fetcher: fetcher{src: src, progress: quiet}, o: PullOptions{Progress: quiet, Choose: choose}}
+	p := &puller{fetcher: fetcher{src: src, progress: quiet}, o: PullOptions{Progress: quiet, Choose: choose}}
 	top, err := src.Resolve(ctx, name)
 	if err != nil {
 		return 0, err
