@@ -75,6 +75,11 @@ func (s *Store) adopt(ctx context.Context, dir string, o AdoptOptions) (Adopted,
 		return Adopted{}, err
 	}
 	defer stage.Close()
+	// A file may take the place of an object that an image has already, so it must be on the medium
+	// before: a cut would cost that image what it had.
+	if err := s.barrier(); err != nil {
+		return Adopted{}, err
+	}
 	w := adopter{ctx: ctx, store: s, root: root, o: o, b: tree.NewBuilder(stage.Tree(), o.Limits), seen: map[uint64]string{}}
 	if w.dev, w.skip, err = s.boundary(dir, o.Skip); err != nil {
 		return Adopted{}, err

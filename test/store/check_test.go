@@ -63,7 +63,10 @@ func (j *judge) store(dir string, m *model) error {
 		return err
 	}
 	there := map[digest.Digest]bool{}
-	good := map[object.Digest]bool{} // objects that were hashed
+	good := map[object.Digest]bool{} // objects that need not be hashed again
+	for _, d := range m.hurt {
+		good[d] = true
+	}
 	for _, i := range images {
 		there[i.Digest] = true
 		if err := j.whole(st, i, good); err != nil {
@@ -148,14 +151,20 @@ func names(st *store.Store, m *model) error {
 
 // goesOn judges what comes after the cut: every image can be pulled and is what it should be, and gc
 // leaves what they need and nothing else.
-func (j *judge) goesOn(dir string, pulls []digest.Digest) error {
+func (j *judge) goesOn(dir string, pulls []digest.Digest, hurt ...object.Digest) error {
 	st, err := store.Open(dir, store.Options{Reserve: -1})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 	good := map[object.Digest]bool{}
+	for _, d := range hurt {
+		good[d] = true
+	}
 	for _, d := range pulls {
+		if _, ok := j.shelf.manifests[d]; !ok {
+			continue // an adopted one
+		}
 		i, err := j.pull(st, d)
 		if err != nil {
 			return fmt.Errorf("pull after the cut: %w", err)

@@ -70,7 +70,8 @@ func TestDiskFullAtEveryWrite(t *testing.T) {
 	defer st.Close()
 	_, err = j.pull(st, one)
 	must(t, err)
-	m := &model{map[digest.Digest][]bool{one: {true}, two: {false}}, nil}
+	m := newModel()
+	m.images[one], m.images[two] = []bool{true}, []bool{false}
 	full := 0
 	layers := int64(0)
 	for _, b := range s.blobs {
@@ -225,7 +226,8 @@ func TestDiskThatFailsToWrite(t *testing.T) {
 		}
 		st.Close()
 		rec := r.done()
-		m := &model{map[digest.Digest][]bool{s.tags["1"]: {acked[s.tags["1"]]}}, nil}
+		m := newModel()
+		m.images[s.tags["1"]] = []bool{true}
 		if !acked[s.tags["1"]] {
 			m.images[s.tags["1"]] = []bool{true, false}
 		}

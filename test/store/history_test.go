@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"tare.dev/tare/internal/object"
 )
 
 // A history is what was done to a store, with the places in the disk's log where each step began and
@@ -21,16 +23,21 @@ type step struct {
 type model struct {
 	images map[digest.Digest][]bool // whether it is there
 	names  map[string][]digest.Digest
+	hurt   []object.Digest // objects that the test has damaged
+}
+
+func newModel() *model {
+	return &model{map[digest.Digest][]bool{}, map[string][]digest.Digest{}, nil}
 }
 
 func (m *model) clone() *model {
-	return &model{maps.Clone(m.images), maps.Clone(m.names)}
+	return &model{maps.Clone(m.images), maps.Clone(m.names), m.hurt}
 }
 
 // at is what the store may hold when the power was cut at a place of the log: all that was told, and
 // anything of what was under way.
 func (h *history) at(place int) (m *model, doing string) {
-	m = &model{map[digest.Digest][]bool{}, map[string][]digest.Digest{}}
+	m = newModel()
 	for _, s := range h.steps {
 		switch {
 		case s.begin > place:
@@ -50,6 +57,7 @@ func (h *history) at(place int) (m *model, doing string) {
 
 // join allows what either allows.
 func (m *model) join(o *model) {
+	m.hurt = union(m.hurt, o.hurt)
 	for d, there := range o.images {
 		mine := m.images[d]
 		if mine == nil {
@@ -98,3 +106,10 @@ func removed(d digest.Digest, names ...string) func(*model) {
 		}
 	}
 }
+
+// damaged and mended are the changes of the test's own hand, and of repair.
+func damaged(objects ...object.Digest) func(*model) {
+	return func(m *model) { m.hurt = objects }
+}
+
+func mended(m *model) { m.hurt = nil }

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
-
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 )
@@ -30,7 +28,7 @@ func sharedDevice(t *testing.T) (device, *registry, *judge) {
 
 // anything allows every image to be there or not; those that are there must be whole.
 func (j *judge) anything() *model {
-	m := &model{map[digest.Digest][]bool{}, nil}
+	m := newModel()
 	for d := range j.shelf.manifests {
 		m.images[d] = []bool{true, false}
 	}

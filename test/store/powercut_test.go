@@ -3,10 +3,16 @@ package storetest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/store"
 )
 
 // A recording is all that a disk heard while commands ran on it.
@@ -142,6 +148,82 @@ func (r *recorder) life() *recording {
 	return r.done()
 }
 
+// care is what is done for a store that has aged: objects rot, are found and mended, and the base
+// system's files become objects.
+func (r *recorder) care() *recording {
+	t, g := r.t, r.registry
+	r.pull("1")
+	r.pull("2")
+	rotten := r.rot(r.registry.tags["1"], 3)
+	r.settle()
+	if v := r.device.try(t, "store", "verify"); v.code != 1 || strings.Count(v.stdout, "damaged: object") != len(rotten) {
+		t.Errorf("want %d damaged objects: %v", len(rotten), v)
+	}
+	r.run(mended, "store", "repair", "--plain-http", g.host)
+	r.run(func(*model) {}, "store", "verify")
+	r.settle()
+	base := r.base()
+	begin := r.disk.position()
+	r.device.must(t, "store", "adopt", "--name", "tare.local/base:1", base)
+	r.enter("adopt", begin, r.disk.position(), pulled("tare.local/base:1", r.found("tare.local/base:1")))
+	r.settle()
+	r.run(removed(g.tags["1"], r.name("1")), "rmi", r.name("1"))
+	r.run(func(*model) {}, "store", "gc")
+	r.settle()
+	return r.done()
+}
+
+// base writes the files of a base system, some of which images have too: none is on the disk yet.
+func (r *recorder) base() (dir string) {
+	dir = filepath.Join(r.device.root, "base")
+	for _, f := range append(files("usr/lib", 1, 40, 60_000), files("usr/bin", 9, 10, 50_000)...) {
+		must(r.t, os.MkdirAll(filepath.Dir(filepath.Join(dir, f.name)), 0o755))
+		must(r.t, os.WriteFile(filepath.Join(dir, f.name), f.data, 0o644))
+	}
+	return dir
+}
+
+// rot changes a byte of n objects of an image, on the medium.
+func (r *recorder) rot(d digest.Digest, n int) []object.Digest {
+	t := r.t
+	st, err := store.Open(filepath.Join(r.device.root, "store"), store.Options{})
+	must(t, err)
+	defer st.Close()
+	i, err := st.Image(d)
+	must(t, err)
+	var all []object.Digest
+	must(t, i.Objects(func(_ string, d object.Digest, _ int64) error {
+		if !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+		return nil
+	}))
+	all = all[:n]
+	begin := r.disk.position()
+	for _, d := range all {
+		f, err := os.OpenFile(filepath.Join(st.Objects().Path(), d.Path()), os.O_RDWR, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte("rotten"), 100)
+		must(t, err)
+		must(t, f.Sync())
+		must(t, f.Close())
+	}
+	r.enter("rot", begin, r.disk.position(), damaged(all...))
+	return all
+}
+
+// found is the digest of an image that was made here, and enters its tree with the judge.
+func (r *recorder) found(name string) digest.Digest {
+	st, err := store.Open(filepath.Join(r.device.root, "store"), store.Options{})
+	must(r.t, err)
+	defer st.Close()
+	i, err := st.Find(name)
+	must(r.t, err)
+	r.judge.trees[i.Digest], err = treeSum(i)
+	must(r.t, err)
+	return i.Digest
+}
+
 // crashStates is how many states each file system is tried in.
 func crashStates(t *testing.T, usual int) int {
 	t.Helper()
@@ -160,19 +242,68 @@ func TestPowerCutLeavesWholeImages(t *testing.T) {
 	for _, k := range filesystems() {
 		t.Run(k.name, func(t *testing.T) {
 			rec := newRecorder(t, k, program(t), 2*time.Millisecond).life()
-			count := crashStates(t, map[string]int{"ext4": 800}[k.name]+200)
-			v := judgeCuts(t, k, rec, count, 1)
-			t.Logf("%s: %d states of %d log entries: %v; %v", k.name, v.states, len(rec.log), v.kinds, v.doing)
-			for i, bad := range v.bad {
-				if i == 10 {
-					break
-				}
-				t.Error(bad)
-			}
-			if len(v.bad) > 0 {
-				t.Errorf("%d of %d states are bad", len(v.bad), v.states)
-			}
+			report(t, rec, judgeCuts(t, k, rec, crashStates(t, map[string]int{"ext4": 500}[k.name]+150), 1))
 		})
+	}
+}
+
+// The same while damage is repaired, and the base system adopted: no image that was whole suffers.
+func TestPowerCutDuringCare(t *testing.T) {
+	for _, k := range filesystems() {
+		t.Run(k.name, func(t *testing.T) {
+			rec := newRecorder(t, k, program(t), 2*time.Millisecond).care()
+			report(t, rec, judgeCuts(t, k, rec, crashStates(t, map[string]int{"ext4": 150}[k.name]+100), 1))
+		})
+	}
+}
+
+// An adoption that never comes to its end must not cost an image that was there: the files it puts in
+// the place of objects may be younger than what is on the disk.
+func TestPowerCutAfterAKilledAdoption(t *testing.T) {
+	for _, k := range filesystems() {
+		t.Run(k.name, func(t *testing.T) {
+			r := newRecorder(t, k, faultyProgram(t), 0)
+			r.pull("1")
+			r.settle()
+			base := r.base()
+			// It is killed where it would make its image last.
+			r.device.env = []string{"TARE_NO_BARRIER=2,3"}
+			r.device.must(t, "store", "adopt", "--name", "tare.local/base:1", base)
+			// What other programs do brings the names to the disk.
+			f, err := os.Create(filepath.Join(r.device.root, "other"))
+			must(t, err)
+			must(t, f.Sync())
+			must(t, f.Close())
+			rec := r.done()
+			disk := rec.base.clone()
+			for _, w := range rec.log {
+				disk.writeAt(w.data, w.offset)
+			}
+			image, err := disk.file()
+			must(t, err)
+			defer image.Close()
+			at := t.TempDir()
+			m, err := k.mount(image, at, k.replay)
+			must(t, err)
+			defer func() { must(t, m.unmount()) }()
+			st, err := store.Open(filepath.Join(at, "store"), store.Options{})
+			must(t, err)
+			defer st.Close()
+			i, err := st.Image(r.registry.tags["1"])
+			must(t, err)
+			must(t, rec.judge.whole(st, i, map[object.Digest]bool{}))
+		})
+	}
+}
+
+func report(t *testing.T, rec *recording, v *verdict) {
+	t.Helper()
+	t.Logf("%d states of %d log entries: %v; %v", v.states, len(rec.log), v.kinds, v.doing)
+	for _, bad := range v.bad[:min(10, len(v.bad))] {
+		t.Error(bad)
+	}
+	if len(v.bad) > 0 {
+		t.Errorf("%d of %d states are bad", len(v.bad), v.states)
 	}
 }
 

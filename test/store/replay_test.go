@@ -163,7 +163,7 @@ func (j *judge) cut(k filesystem, at string, c cut, m *model) (err error) {
 	for d := range m.images {
 		all = append(all, d)
 	}
-	return j.goesOn(dir, all)
+	return j.goesOn(dir, all, m.hurt...)
 }
 
 // must are the images that are certain to be there.
