@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"sync/atomic"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/blob"
 	"tare.dev/tare/internal/layer"
+	"tare.dev/tare/internal/object"
 )
 
 // A fetcher opens the blobs of a source, and tells how they come.
@@ -25,6 +27,17 @@ type fetcher struct {
 // A suspecter has mirrors: told that a blob was wrong, it says whether another place may have it right.
 type suspecter interface {
 	Suspect(d v1.Descriptor) bool
+}
+
+// suspect is called when a blob is no good: wrong bytes may be seen long before their digest is.
+func (f *fetcher) suspect(d v1.Descriptor, err error) {
+	var disk *fs.PathError
+	if errors.As(err, &disk) || errors.Is(err, object.ErrReserve) || errors.Is(err, context.Canceled) {
+		return // no mirror's fault
+	}
+	if s, ok := f.src.(suspecter); ok && s.Suspect(d) {
+		f.mirrored.Store(true)
+	}
 }
 
 // open opens a blob that is verified at its end and goes on after a broken connection.
@@ -63,9 +76,7 @@ func (c *counted) Read(b []byte) (int, error) {
 	c.read += int64(n)
 	c.f.fetched += int64(n)
 	if errors.Is(err, blob.ErrDigest) || errors.Is(err, blob.ErrSize) {
-		if s, ok := c.f.src.(suspecter); ok && s.Suspect(c.d) {
-			c.f.mirrored.Store(true)
-		}
+		c.f.suspect(c.d, err)
 	}
 	if c.read-c.told >= tellEvery {
 		c.told = c.read

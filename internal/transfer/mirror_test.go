@@ -3,13 +3,11 @@ package transfer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"tare.dev/tare/internal/blob"
 	"tare.dev/tare/internal/transfer"
 )
 
@@ -43,13 +41,13 @@ func (m *mirrored) Suspect(v1.Descriptor) bool {
 }
 
 func TestPullTurnsFromMirrorsThatLie(t *testing.T) {
-	for lying, want := range map[int]error{0: nil, 2: nil, 100: blob.ErrDigest} {
+	for lying, good := range map[int]bool{0: true, 2: true, 100: false} {
 		p := &mirrored{place: newPlace(), lying: lying}
 		p.layered(t, "app", tarOf(t, [2]string{"a", large}))
 		s := newStore(t)
 		_, err := transfer.Pull(t.Context(), p, "app", s, transfer.PullOptions{})
-		if !errors.Is(err, want) {
-			t.Errorf("%d mirrors lie: %v, want %v", lying, err, want)
+		if (err == nil) != good {
+			t.Errorf("%d mirrors lie: %v", lying, err)
 		}
 	}
 }

@@ -218,6 +218,7 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 		p.stats.Written += stats.Written
 		p.stats.Files += stats.Files
 		if err != nil {
+			p.suspect(d, err)
 			return err
 		}
 		p.o.Progress(Event{Kind: "done", Blob: d.Digest, Current: d.Size, Total: d.Size})
