@@ -12,7 +12,9 @@ const pullLong = `Fetch an image and put it into the store. IMAGE is a name as d
 (nginx, registry.example:5000/app:1.2, app@sha256:...).
 
 Each file is written once, straight to its final place; one that another image or the base
-system has is not written at all. A connection that breaks is made again where it broke.`
+system has is not written at all. A connection that breaks is made again where it broke.
+
+` + places
 
 type pull struct {
 	registries
