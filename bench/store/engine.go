@@ -203,7 +203,7 @@ type session struct {
 
 // begin starts what has to run before the first command.
 func (e engine) begin(ctx context.Context, p place) (*session, error) {
-	g, err := newGroup(e.name)
+	g, err := newGroup(p.parent + "-" + e.name)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type group struct {
 	self string // the bench's own program
 }
 
+// newGroup makes a group whose name begins with that path.
 func newGroup(name string) (*group, error) {
 	base := "/sys/fs/cgroup/unified"
 	if _, err := os.Stat(base); err != nil {
@@ -34,7 +35,7 @@ func newGroup(name string) (*group, error) {
 	if _, err := os.Stat(filepath.Join(base, "cgroup.procs")); err != nil {
 		return nil, fmt.Errorf("find the v2 control groups: %w", err)
 	}
-	g := &group{dir: filepath.Join(base, fmt.Sprintf("tare-bench-%s-%d", name, time.Now().UnixNano()))}
+	g := &group{dir: filepath.Join(base, fmt.Sprintf("%s-%d", name, time.Now().UnixNano()))}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, err
 	}

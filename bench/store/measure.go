@@ -126,9 +126,13 @@ func (b *bench) cleanup() error {
 	if b.parent == "" {
 		return errors.Join(errs...)
 	}
-	// Engines leave the parent of their containers' control groups.
+	if os.Getpid() == 1 {
+		_ = unix.Kill(-1, unix.SIGKILL) // all that is left in this namespace; nothing is no error
+	}
+	// Engines leave the parent of their containers' control groups, and a pull that was interrupted
+	// its own, which is busy until its processes have ended.
 	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		left, _ := filepath.Glob(pattern + b.parent)
+		left, _ := filepath.Glob(pattern + b.parent + "*")
 		for _, dir := range left {
 			errs = append(errs, removeGroups(dir))
 		}
@@ -148,7 +152,14 @@ func removeGroups(dir string) error {
 	})
 	slices.Reverse(dirs)
 	for _, d := range dirs {
-		err = errors.Join(err, unix.Rmdir(d))
+		rmErr := unix.Rmdir(d)
+		for try := 0; errors.Is(rmErr, unix.EBUSY) && try < 200; try++ {
+			time.Sleep(10 * time.Millisecond)
+			rmErr = unix.Rmdir(d)
+		}
+		if rmErr != nil {
+			err = errors.Join(err, fmt.Errorf("remove %s: %w", d, rmErr))
+		}
 	}
 	return err
 }
