@@ -118,7 +118,7 @@ func (p *place) add(mediaType string, data []byte) v1.Descriptor {
 	return d
 }
 
-func (p *place) document(t *testing.T, mediaType string, v any) v1.Descriptor {
+func (p *place) document(t testing.TB, mediaType string, v any) v1.Descriptor {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -63,7 +63,7 @@ func tarOf(t testing.TB, files ...[2]string) []byte {
 var large = strings.Repeat("large ", 1000)
 
 // layered adds an image of layers to a place and names it.
-func (p *place) layered(t *testing.T, name string, layers ...[]byte) v1.Descriptor {
+func (p *place) layered(t testing.TB, name string, layers ...[]byte) v1.Descriptor {
 	t.Helper()
 	fields := map[string]any{
 		"architecture": "amd64", "os": "linux", "created": "2020-01-02T03:04:05Z", "x-unknown": map[string]int{"kept": 1},
