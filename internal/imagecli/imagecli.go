@@ -39,7 +39,7 @@ func (s *session) flags(f *cli.Flags) {
 func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
 	s := &session{Options: o, root: folder("TARE_ROOT", "/var/lib/tare"), run: folder("TARE_RUN", "/run/tare")}
 	return s.flags, []cli.Command{
-		runCommand(s),
+		runCommand(s), rmCommand(s), volumeCommand(s),
 		storeCommand(s), pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
 		pushCommand(s), copyCommand(), saveCommand(s), loadCommand(s), importCommand(s), exportCommand(s),
 		inspectCommand(s), historyCommand(s),
@@ -75,5 +75,5 @@ func (s *session) open() (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root %s: %w", s.root, err)
 	}
-	return store.Open(filepath.Join(root, "store"), store.Options{})
+	return store.Open(filepath.Join(root, "store"), store.Options{Layers: filepath.Join(root, "containers")})
 }

@@ -3,6 +3,7 @@ package imagecli
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/reference"
@@ -68,6 +69,12 @@ func remove(s *session, c *cli.Call, st *store.Store, arg string) error {
 		return err
 	}
 	if err := st.Remove(i); err != nil {
+		if held, ok := errors.AsType[*store.HeldError](err); ok {
+			if filepath.IsAbs(held.Layer) {
+				return fmt.Errorf("%w; remove that directory first", err)
+			}
+			return fmt.Errorf("%w; tare rm %s removes it", err, held.Layer)
+		}
 		return err
 	}
 	for _, name := range i.Names {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,8 +23,11 @@ import (
 const runLong = `Run a command in a new container of an image that is in the store, and wait for its end. The
 exit status is the command's.
 
-What the container writes stays in memory, within --write-size, and is gone after it; with
---write DIR it goes to that directory on flash and is kept. Volumes are for data that lasts.`
+What the container writes stays in memory, within --write-size, and is gone after it; nothing is written
+to flash. With --write flash it goes to flash, and is kept for the next container of this --name and image
+("tare rm NAME" removes it); without a name it is removed. --write DIR keeps it in a directory of yours.
+On flash, --write-size is held by the file system's project quotas, and must be given: none is no limit.
+Volumes are for data that outlasts its container ("tare volume").`
 
 type run struct {
 	o         bundle.Options
@@ -54,7 +56,7 @@ func runCommand(s *session) cli.Command {
 }
 
 func (r *run) flags(f *cli.Flags) {
-	f.Bool(&r.rm, "rm", "", "remove the container after its end, which it is always")
+	f.Bool(&r.rm, "rm", "", "remove what it wrote to flash, too, after its end")
 	f.String(&r.name, "name", "", "`NAME` of the container")
 	f.Strings(&r.o.Env, "env", "e", "`NAME=VALUE` in the environment; may be given again")
 	f.String(&r.o.User, "user", "u", "`USER[:GROUP]` to run as")
@@ -68,8 +70,8 @@ func (r *run) flags(f *cli.Flags) {
 	f.String(&r.cpus, "cpus", "", "at most `NUMBER` of CPUs: 0.5")
 	f.Int(&r.pids, "pids-limit", "", "at most `NUMBER` of processes")
 	f.String(&r.network, "network", "", "`none` (its own loopback alone) or host")
-	f.String(&r.write, "write", "", "keep what it writes in `DIR`, in place of memory")
-	f.String(&r.writeSize, "write-size", "", "at most `SIZE` of what it writes in memory (64m)")
+	f.String(&r.write, "write", "", "`WHERE` what it writes goes: memory, flash, or a directory (memory)")
+	f.String(&r.writeSize, "write-size", "", "at most `SIZE` of what it writes (64m of memory; flash: to be given), or none")
 	f.Strings(&r.volumes, "volume", "v", "`NAME-OR-DIR:PATH[:ro]` a volume, or a directory of the host; may be given again")
 	f.String(&r.layout, "layout", "", "mount the image in this `WAY`, whatever the kernel can")
 }
@@ -110,14 +112,16 @@ type instance struct {
 	own     *os.File // its lock: see sweep
 	image   *store.Image
 	use     *store.Lock
-	mounts  []string // to be unmounted, the last first
+	layer   *upperLayer // nil unless it writes to flash
+	once    bool        // the layer goes with the container
+	mounts  []string    // to be unmounted, the last first
 }
 
-func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []string) (in *instance, err error) {
+func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []string) (_ *instance, err error) {
 	if err := r.options(s, args); err != nil {
 		return nil, err
 	}
-	in = &instance{id: r.o.ID, dir: filepath.Join(s.run, "containers", r.o.ID)}
+	in := &instance{id: r.o.ID, dir: filepath.Join(s.run, "containers", r.o.ID)}
 	in.mounter = s.mounter()
 	if r.layout != "" {
 		l, err := rootfs.ParseLayout(r.layout)
@@ -149,14 +153,14 @@ func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []st
 	if in.use, err = image.Use(); err != nil {
 		return nil, err
 	}
-	if err := r.mount(in, st, image); err != nil {
+	if err := r.mount(s, in, st, image); err != nil {
 		return nil, err
 	}
 	return in, r.config(in, image)
 }
 
 // mount mounts the root file system at DIR/rootfs.
-func (r *run) mount(in *instance, st *store.Store, image *store.Image) error {
+func (r *run) mount(s *session, in *instance, st *store.Store, image *store.Image) error {
 	r.o.Rootfs = filepath.Join(in.dir, "rootfs")
 	if err := os.Mkdir(r.o.Rootfs, 0o755); err != nil {
 		return err
@@ -175,50 +179,15 @@ func (r *run) mount(in *instance, st *store.Store, image *store.Image) error {
 		Target: r.o.Rootfs,
 	}
 	if !r.o.ReadOnly {
-		dir, err := r.writable(in)
-		if err != nil {
+		if mt.Upper, mt.Work, err = r.writable(s, in); err != nil {
 			return err
 		}
-		mt.Upper, mt.Work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-		for _, d := range []string{mt.Upper, mt.Work} {
-			if err := os.MkdirAll(d, 0o755); err != nil {
-				return err
-			}
-		}
 	}
-	packs, err := mountPacks(in.mounter, st, image)
-	if err != nil {
-		return err
-	}
-	mt.Data = append(mt.Data, packs...)
 	if _, err := in.mounter.Mount(mt); err != nil {
 		return err
 	}
 	in.mounts = append(in.mounts, mt.Target)
 	return nil
-}
-
-// writable is the directory for what the container writes: in memory, unless the user has one.
-func (r *run) writable(in *instance) (string, error) {
-	if r.write != "" {
-		return filepath.Abs(r.write)
-	}
-	limit := int64(64 << 20)
-	if r.writeSize != "" {
-		var err error
-		if limit, err = parseSize(r.writeSize); err != nil {
-			return "", fmt.Errorf("--write-size %w", err)
-		}
-	}
-	dir := filepath.Join(in.dir, "write")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
-	}
-	if err := unix.Mount("tare", dir, "tmpfs", unix.MS_NODEV, fmt.Sprintf("mode=755,size=%d", limit)); err != nil {
-		return "", &fs.PathError{Op: "mount tmpfs on", Path: dir, Err: err}
-	}
-	in.mounts = append(in.mounts, dir)
-	return dir, nil
 }
 
 // config writes the bundle's config.json.
@@ -274,7 +243,7 @@ func (in *instance) remove() error {
 		}
 	}
 	if len(errs) == 0 { // never remove through a mount
-		errs = append(errs, os.RemoveAll(in.dir))
+		errs = append(errs, os.RemoveAll(in.dir), in.closeLayer())
 	}
 	if in.own != nil {
 		in.own.Close()
@@ -335,8 +304,11 @@ func (r *run) options(s *session, args []string) error {
 	if r.name == "" {
 		r.o.ID = newID()
 	}
-	if strings.ContainsAny(r.o.ID, "/") || strings.HasPrefix(r.o.ID, ".") {
-		return fmt.Errorf("--name %s: want letters, digits and _ . -", r.o.ID)
+	if err := checkName(r.o.ID); err != nil {
+		return fmt.Errorf("--name %w", err)
+	}
+	if err := r.checkWrite(); err != nil {
+		return err
 	}
 	if r.entry != "" {
 		r.o.Entry = &r.entry

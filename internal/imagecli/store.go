@@ -2,6 +2,7 @@ package imagecli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -16,7 +17,7 @@ func storeCommand(s *session) cli.Command {
 		Name:  "store",
 		Short: "measure, check, mend and clean the store",
 		Sub: []cli.Command{
-			duCommand(s), gcCommand(s), verifyCommand(s), repairCommand(s), adoptCommand(s), ramshareCommand(s),
+			duCommand(s), gcCommand(s), verifyCommand(s), repairCommand(s), adoptCommand(s), ramshareCommand(s), layersCommand(s),
 		},
 	}
 }
@@ -36,7 +37,7 @@ func gcCommand(s *session) cli.Command {
 				return err
 			}
 			defer st.Close()
-			if err := s.sweep(); err != nil {
+			if err := errors.Join(s.sweep(), s.sweepLayers(), s.sweepVolumes()); err != nil {
 				return err
 			}
 			freed, err := st.GC()

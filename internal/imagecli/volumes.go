@@ -2,8 +2,6 @@ package imagecli
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -19,16 +17,9 @@ func (r *run) mountVolumes(s *session) error {
 			return fmt.Errorf("--volume %s: want NAME-OR-DIR:PATH[:ro]", v)
 		}
 		if !strings.Contains(source, "/") {
-			if strings.HasPrefix(source, ".") {
-				return fmt.Errorf("--volume %s: a volume's name does not begin with a dot", v)
-			}
-			root, err := filepath.Abs(s.root)
-			if err != nil {
-				return err
-			}
-			source = filepath.Join(root, "volumes", source)
-			if err := os.MkdirAll(source, 0o755); err != nil {
-				return err
+			var err error
+			if source, err = s.makeVolume(source); err != nil {
+				return fmt.Errorf("--volume %s: %w", v, err)
 			}
 		}
 		m, err := bundle.MountBind(source, dest, mode == "ro")

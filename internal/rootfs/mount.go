@@ -108,7 +108,8 @@ func (m *Mounter) mount(l Layout, mt Mount) error {
 	if mt.Upper == "" {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount("tare", mt.Target, "overlay", flags, options); err != nil {
+	err = bounded(func() error { return unix.Mount("tare", mt.Target, "overlay", flags, options) })
+	if err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
 	if err := check(mt); err != nil {

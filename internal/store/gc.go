@@ -8,7 +8,7 @@ import (
 )
 
 // Remove removes an image and its names. Its objects stay until GC. One that a container runs from
-// is ErrInUse.
+// is ErrInUse; one that a kept writable layer is over is a *HeldError.
 func (s *Store) Remove(i *Image) error {
 	if err := s.remove(i); err != nil {
 		return fmt.Errorf("remove image %s: %w", i.Digest, err)
@@ -25,6 +25,9 @@ func (s *Store) remove(i *Image) error {
 		return ErrInUse
 	}
 	defer l.Close()
+	if err := s.held(i.Digest); err != nil {
+		return err
+	}
 	// The names first: a cut leaves an image without a name, which can be seen and removed, and
 	// not names that lead nowhere.
 	for _, name := range i.Names {

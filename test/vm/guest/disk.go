@@ -59,7 +59,7 @@ func disk() error {
 		return fmt.Errorf("ip link set lo up: %w: %s", err, out)
 	}
 	// The kernel loads most modules when they are used; these must be there to be found.
-	if out, err := exec.Command("modprobe", "--all", "fuse", "overlay", "bfq").CombinedOutput(); err != nil {
+	if out, err := exec.Command("modprobe", "--all", "fuse", "overlay", "bfq", "erofs", "loop").CombinedOutput(); err != nil {
 		return fmt.Errorf("modprobe: %w: %s", err, out)
 	}
 	if err := enterCgroup(); err != nil {

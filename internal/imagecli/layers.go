@@ -1,0 +1,181 @@
+package imagecli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/quota"
+	"tare.dev/tare/internal/store"
+)
+
+// layerLine is a writable layer as store layers --json prints it.
+type layerLine struct {
+	Name    string `json:"name"`
+	Path    string `json:"path"`
+	Image   string `json:"image"`
+	Used    int64  `json:"usedBytes"`
+	Limit   int64  `json:"limitBytes,omitempty"` // absent without one
+	Running bool   `json:"running"`
+}
+
+func layersCommand(s *session) cli.Command {
+	var asJSON bool
+	return cli.Command{
+		Name: "layers", Short: "list what containers have written to flash",
+		Flags: func(f *cli.Flags) { f.Bool(&asJSON, "json", "", "print JSON") },
+		Run: func(c *cli.Call) error {
+			lines, err := s.layers()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.Out).Encode(lines)
+			}
+			w := tabwriter.NewWriter(c.Out, 0, 8, 3, ' ', 0)
+			fmt.Fprintln(w, "CONTAINER\tIMAGE\tUSED\tLIMIT")
+			for _, l := range lines {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.Name, l.Image[7:19], size(l.Used), limitText(l.Limit))
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func limitText(n int64) string {
+	if n == 0 {
+		return "none"
+	}
+	return size(n)
+}
+
+func (s *session) layers() ([]layerLine, error) {
+	lines := []layerLine{}
+	dirs, err := s.layersDir()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dirs)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), removedPrefix) {
+			continue
+		}
+		l := layerLine{Name: strings.TrimPrefix(e.Name(), oncePrefix), Path: filepath.Join(dirs, e.Name())}
+		of, err := os.ReadFile(filepath.Join(l.Path, store.LayerImage))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if l.Image = strings.TrimSpace(string(of)); len(l.Image) < 19 {
+			return nil, fmt.Errorf("layer %s: %s: %q is no digest", l.Path, store.LayerImage, l.Image)
+		}
+		if strings.HasPrefix(e.Name(), atPrefix) {
+			if l.Path, err = filepath.EvalSymlinks(l.Path); err != nil {
+				return nil, err
+			}
+			l.Name = l.Path
+		}
+		if l.Used, l.Limit, err = usage(l.Path); err != nil {
+			return nil, err
+		}
+		l.Running = s.runs(l.Name)
+		lines = append(lines, l)
+	}
+	return lines, nil
+}
+
+// usage asks the file system, or counts where there is no limit.
+func usage(dir string) (used, limit int64, err error) {
+	u, ok, err := quota.Of(dir)
+	if ok || err != nil {
+		return u.Used, u.Limit, err
+	}
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Lstat(path, &st)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a container works in it
+		}
+		used += st.Blocks * 512
+		return err
+	})
+	return used, 0, err
+}
+
+const rmLong = `Remove what containers of these names have written to flash ("tare run --write flash --name NAME").
+Their images can then be removed, too.`
+
+func rmCommand(s *session) cli.Command {
+	var force bool
+	return cli.Command{
+		Name: "rm", Args: "NAME...", MinArgs: 1, MaxArgs: cli.Many,
+		Short: "remove what containers have written to flash", Long: rmLong,
+		Flags: func(f *cli.Flags) { f.Bool(&force, "force", "f", "a name that is not there is no error") },
+		Run: func(c *cli.Call) error {
+			errs := []error{s.sweep(), s.sweepLayers()}
+			for _, name := range c.Args {
+				err := s.rm(name)
+				if err == nil {
+					fmt.Fprintln(c.Out, name)
+				}
+				if force && errors.Is(err, fs.ErrNotExist) {
+					err = nil
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func (s *session) rm(name string) error {
+	dirs, err := s.layersDir()
+	if err != nil {
+		return err
+	}
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("rm %w", err)
+	}
+	at := filepath.Join(dirs, name)
+	own, err := lockDir(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rm %s: %w: no container of that name has written to flash", name, fs.ErrNotExist)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) || err == nil && s.runs(name) {
+		if own != nil {
+			own.Close()
+		}
+		return fmt.Errorf("rm %s: the container runs", name)
+	}
+	if err != nil {
+		return fmt.Errorf("rm %s: %w", name, err)
+	}
+	return (&upperLayer{at, own}).remove()
+}
+
+// checkName holds the name of a container or volume to what a file's can be.
+func checkName(name string) error {
+	ok := name != "" && len(name) <= 128 && name[0] != '.' && name[0] != '-'
+	for _, c := range name {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_.-+", c))
+	}
+	if !ok {
+		return fmt.Errorf("%q: want a name of letters, digits and _ . -", name)
+	}
+	return nil
+}
