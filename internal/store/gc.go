@@ -48,8 +48,8 @@ func (s *Store) remove(i *Image) error {
 
 // Freed is what GC did.
 type Freed struct {
-	Objects int
-	Bytes   int64
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
 }
 
 // GC removes the objects that no image refers to, and what killed processes left. It waits until
@@ -87,5 +87,6 @@ func (s *Store) gc() (Freed, error) {
 	if err != nil {
 		return f, err
 	}
-	return f, s.gcPacks(&f)
+	err = s.gcPacks(&f)
+	return f, err
 }

@@ -16,13 +16,30 @@ type item struct {
 	size   int64
 }
 
-// known reads all trees.
+// known reads all trees, or fails: who removes what is not in it must know them all.
 func (s *Store) known() (known, error) {
 	images, err := s.Images()
 	if err != nil {
 		return nil, err
 	}
 	return s.knownOf(images)
+}
+
+// trusted is what a new image may take without reading it: the objects of each image that can be read. One that
+// is damaged keeps no other from being fetched, nor itself from being repaired.
+func (s *Store) trusted() (known, error) {
+	images, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	var all known
+	for n := range images {
+		if of, err := s.knownOf(images[n : n+1]); err == nil {
+			all = append(all, of...)
+		}
+	}
+	slices.SortFunc(all, compareItems)
+	return slices.Compact(all), nil
 }
 
 func (s *Store) knownOf(images []*Image) (known, error) {

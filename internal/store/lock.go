@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -40,7 +41,31 @@ func (s *Store) share() (*Lock, error) { return lock(s.path("objects"), unix.LOC
 func (s *Store) exclude() (*Lock, error) { return lock(s.path("objects"), unix.LOCK_EX) }
 
 // Use keeps an image from being removed. A container holds it while it runs.
-func (i *Image) Use() (*Lock, error) { return lock(i.dir, unix.LOCK_SH) }
+func (i *Image) Use() (*Lock, error) {
+	for {
+		l, err := lock(i.dir, unix.LOCK_SH)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("image %s: %w", i.Digest, ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if l.at(i.dir) {
+			return l, nil
+		}
+		l.Close() // it was removed while we waited
+	}
+}
+
+// at tells whether what is locked is still what the path leads to.
+func (l *Lock) at(path string) bool {
+	mine, err := l.f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
+}
 
 // Alone takes the image for one that nobody uses: then nil is returned with ok false.
 func (i *Image) Alone() (l *Lock, ok bool, err error) {

@@ -64,7 +64,7 @@ func (st *Stage) begin() (err error) {
 	if st.tree, err = os.OpenFile(filepath.Join(st.dir, newTree), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o444); err != nil {
 		return err
 	}
-	known, err := s.known()
+	known, err := s.trusted()
 	if err != nil {
 		return err
 	}
@@ -102,24 +102,23 @@ func (st *Stage) Tree() io.WriterAt { return st.tree }
 // Commit makes the image last, under the digest of its manifest, and gives it the names. It
 // costs two barriers: what an image is made of must be on the medium before its name is.
 func (st *Stage) Commit(d digest.Digest, manifest, config []byte, names ...string) (*Image, error) {
-	i, err := st.commit(d, manifest, config, names, 0)
+	i, err := st.commit(d, manifest, config, names, st.place)
 	if err != nil {
 		return nil, fmt.Errorf("commit image %s: %w", d, err)
 	}
 	return i, nil
 }
 
-// Replace is Commit in the place of an image that is there and damaged. The two change places in
-// one step, so at each moment one of them has the name.
+// Replace is Commit in the place of an image that is there and damaged.
 func (st *Stage) Replace(d digest.Digest, manifest, config []byte, names ...string) (*Image, error) {
-	i, err := st.commit(d, manifest, config, names, unix.RENAME_EXCHANGE)
+	i, err := st.commit(d, manifest, config, names, st.replace)
 	if err != nil {
 		return nil, fmt.Errorf("replace image %s: %w", d, err)
 	}
 	return i, nil
 }
 
-func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string, how uint) (*Image, error) {
+func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string, place func(dir string) error) (*Image, error) {
 	s := st.store
 	if d.Algorithm() != digest.SHA256 {
 		return nil, fmt.Errorf("want a sha256 digest")
@@ -142,16 +141,8 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 	if err := s.barrier(); err != nil {
 		return nil, err
 	}
-	final := s.path("images", d.Encoded())
-	err := unix.Renameat2(unix.AT_FDCWD, st.dir, unix.AT_FDCWD, final, how)
-	switch {
-	case err == nil && how == 0:
-		st.dir = ""
-	case err == nil: // Close removes the old one
-	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
-		// Another process committed the same image meanwhile: it is as good as ours.
-	default:
-		return nil, &fs.PathError{Op: "rename", Path: st.dir, Err: err}
+	if err := place(s.path("images", d.Encoded())); err != nil {
+		return nil, err
 	}
 	for _, name := range names {
 		if err := s.setRef(name, d); err != nil {
@@ -162,6 +153,48 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 		return nil, err
 	}
 	return s.Image(d)
+}
+
+// place makes the stage the image's directory.
+func (st *Stage) place(dir string) error {
+	err := unix.Rename(st.dir, dir)
+	switch {
+	case err == nil:
+		st.dir = ""
+	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
+		// Another process committed the same image meanwhile: it is as good as ours.
+	default:
+		return &fs.PathError{Op: "rename", Path: st.dir, Err: err}
+	}
+	return nil
+}
+
+// replace puts files of the stage in the place of the image's, one by one: each is right by itself, so a cut leaves
+// some that are still damaged. The directory stays, because running containers have locked it.
+func (st *Stage) replace(dir string) error {
+	files, err := os.ReadDir(st.dir)
+	if err != nil {
+		return err
+	}
+	good := map[string]bool{}
+	for _, f := range files {
+		good[f.Name()] = true
+		if err := os.Rename(filepath.Join(st.dir, f.Name()), filepath.Join(dir, f.Name())); err != nil {
+			return err
+		}
+	}
+	if files, err = os.ReadDir(dir); err != nil {
+		return err
+	}
+	for _, f := range files { // a tree that another version wrote has another name
+		if good[f.Name()] {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // complete checks an image of packs, whose tree was not made here.

@@ -214,6 +214,69 @@ func TestGCRefusesToGuess(t *testing.T) {
 	}
 }
 
+func TestDamagedImageIsRepairedAndKeepsNoOtherOut(t *testing.T) {
+	files := map[string]string{"f": big("a")}
+	for _, name := range []string{"tree", manifestFile, configFile} {
+		t.Run(name, func(t *testing.T) {
+			s := open1(t)
+			i := add(t, s, files, "a")
+			use, err := i.Use()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer use.Close()
+			path := filepath.Join(i.dir, name)
+			if name == "tree" {
+				path, err = i.TreePath()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(path, 0); err != nil {
+				t.Fatal(err)
+			}
+			add(t, s, map[string]string{"f": big("b")}, "b")
+			st, d, manifest, config := stage(t, s, files)
+			defer st.Close()
+			if _, err := st.Replace(d, manifest, config); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := s.Verify(context.Background(), VerifyOptions{}); err != nil || len(r.Damaged) > 0 {
+				t.Errorf("Verify after Replace = %v, %v", r, err)
+			}
+			if err := s.Remove(i); !errors.Is(err, ErrInUse) {
+				t.Errorf("Remove of a replaced image in use = %v, want %v", err, ErrInUse)
+			}
+		})
+	}
+}
+
+func TestUseWaitsForNoGrave(t *testing.T) {
+	s := open1(t)
+	files := map[string]string{"f": big("a")}
+	i := add(t, s, files, "a")
+	alone, ok, err := i.Alone()
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if err := os.Rename(i.dir, s.path("tmp", "removed-x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Use(); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Use of a removed image = %v, want %v", err, ErrNotFound)
+	}
+	alone.Close()
+	add(t, s, files, "a")
+	use, err := i.Use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer use.Close()
+	if err := s.Remove(i); !errors.Is(err, ErrInUse) {
+		t.Errorf("Remove of an image in use = %v, want %v", err, ErrInUse)
+	}
+}
+
 func TestSweepTakesWhatNobodyMakes(t *testing.T) {
 	s := open1(t)
 	alive, _, _, _ := stage(t, s, map[string]string{"a": big("a")})

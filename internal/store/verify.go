@@ -151,21 +151,26 @@ func (s *Store) locate(images []*Image, bad map[object.Digest]string, r *Report)
 	}
 	at := map[object.Digest]*Damage{}
 	for _, i := range images {
-		seen := map[object.Digest]bool{}
+		uses := map[object.Digest]Damage{}
 		err := s.loose(i, func(path string, d object.Digest, size int64) error {
 			why, is := bad[d]
-			if !is || seen[d] {
-				return nil
+			if _, seen := uses[d]; is && !seen {
+				uses[d] = Damage{Object: d, Name: d.String(), Size: size, Cause: why, Uses: []Use{{i.Digest, i.Names, path}}}
 			}
-			seen[d] = true
-			if at[d] == nil {
-				at[d] = &Damage{Object: d, Name: d.String(), Size: size, Cause: why}
-			}
-			at[d].Uses = append(at[d].Uses, Use{i.Digest, i.Names, path})
 			return nil
 		})
+		if !i.there() {
+			continue // it was removed meanwhile, and gc took its objects
+		}
 		if err != nil {
 			return err
+		}
+		for d, use := range uses {
+			if at[d] == nil {
+				at[d] = &use
+				continue
+			}
+			at[d].Uses = append(at[d].Uses, use.Uses...)
 		}
 	}
 	first := len(r.Damaged)
