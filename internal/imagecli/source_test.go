@@ -1,0 +1,57 @@
+package imagecli
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/layout"
+	"tare.dev/tare/internal/reference"
+)
+
+func TestImagesFromFilesHaveNames(t *testing.T) {
+	for _, test := range []struct {
+		place string
+		in    []string // names of the one image there
+		want  string
+	}{
+		{"oci:/x/Some.Dir:v1", nil, "localhost/some:v1"},
+		{"oci:/x/app", []string{"latest"}, "localhost/app:latest"},
+		{"oci-archive:app.tar:example.org/a", nil, "example.org/a:latest"},
+		{"docker-archive:saved.tar", []string{"foo/bar:2"}, "docker.io/foo/bar:2"},
+		{"docker-archive:saved.tar:foo", []string{"foo:latest", "other:1"}, "docker.io/library/foo:latest"},
+		{"docker-archive:saved.tar:@0", []string{"foo:latest"}, "localhost/saved:latest"},
+		{"oci:/---", nil, ""},
+	} {
+		p, err := reference.ParsePlace(test.place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := localName(p, []layout.Entry{{Names: test.in}}); got != test.want {
+			t.Errorf("localName(%s) = %q, want %q", test.place, got, test.want)
+		}
+	}
+}
+
+func TestArchivedImagesAreListedOnceWithAllNames(t *testing.T) {
+	ours := &v1.Platform{OS: "linux", Architecture: "ours"}
+	choose := func(x v1.Index) (v1.Descriptor, error) {
+		if x.Manifests[0].Platform.Architecture != "ours" {
+			return v1.Descriptor{}, errors.ErrUnsupported
+		}
+		return x.Manifests[0], nil
+	}
+	list := []layout.Entry{
+		{Descriptor: v1.Descriptor{Digest: "a", Platform: ours}, Names: []string{"example.org/x:1", "1"}},
+		{Descriptor: v1.Descriptor{Digest: "b", Platform: &v1.Platform{Architecture: "theirs"}}, Names: []string{"example.org/x:1"}},
+		{Descriptor: v1.Descriptor{Digest: "a"}, Names: []string{"example.org/x:2", "example.org/x:1"}},
+		{Descriptor: v1.Descriptor{Digest: "c"}, Names: []string{"latest"}},
+	}
+	got := archived(list, choose)
+	if len(got) != 2 || got[0].Digest != "a" || !slices.Equal(got[0].Names, []string{"example.org/x:1", "example.org/x:2"}) ||
+		got[1].Digest != "c" || len(got[1].Names) != 0 {
+		t.Errorf("archived = %v", got)
+	}
+}
