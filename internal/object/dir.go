@@ -8,16 +8,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // A Dir is a directory of objects. Several processes may use it at once.
 type Dir struct {
-	path     string
-	fd       int
-	nameless bool // the file system has O_TMPFILE
-	verity   bool // and fs-verity
+	path   string
+	fd     int
+	named  atomic.Bool // the file system has no O_TMPFILE, as a first object has shown
+	first  sync.Once   // of the objects without a name
+	verity bool        // the file system has fs-verity, as the first of them has shown
 }
 
 const hexDigits = "0123456789abcdef"
@@ -38,7 +41,6 @@ func Open(path string) (*Dir, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	d.nameless = d.probeNameless()
 	return d, nil
 }
 
@@ -56,18 +58,6 @@ func (d *Dir) Close() error { return unix.Close(d.fd) }
 
 // Path is where the directory is.
 func (d *Dir) Path() string { return d.path }
-
-// probeNameless tells whether files without a name can be made here: ext4, xfs, btrfs, f2fs,
-// tmpfs and, from Linux 4.9, ubifs have O_TMPFILE (open(2)).
-func (d *Dir) probeNameless() bool {
-	fd, err := unix.Openat(d.fd, "0", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o444)
-	if err != nil {
-		return false
-	}
-	d.verity = probeVerity(fd)
-	unix.Close(fd)
-	return true
-}
 
 // Stat tells the size of an object, and whether it is there at all.
 func (d *Dir) Stat(digest Digest) (size int64, ok bool, err error) {

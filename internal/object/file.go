@@ -25,14 +25,26 @@ type file struct {
 
 const unfinished = ".new-"
 
+// create makes a file without a name: ext4, xfs, btrfs, f2fs, tmpfs and, from Linux 4.9, ubifs have
+// O_TMPFILE. Others refuse it with EOPNOTSUPP (open(2)); that is not tried out beforehand, since
+// even a file that is closed at once costs ext4 a write.
 func (d *Dir) create() (*file, error) {
-	if d.nameless {
-		fd, err := unix.Openat(d.fd, "0", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o444)
-		if err != nil {
-			return nil, &fs.PathError{Op: "create object in", Path: d.path, Err: err}
-		}
-		return &file{dir: d, fd: fd}, nil
+	if d.named.Load() {
+		return d.createNamed()
 	}
+	fd, err := unix.Openat(d.fd, "0", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o444)
+	switch {
+	case err == nil:
+		d.first.Do(func() { d.verity = probeVerity(fd) })
+		return &file{dir: d, fd: fd}, nil
+	case errors.Is(err, unix.EOPNOTSUPP):
+		d.named.Store(true)
+		return d.createNamed()
+	}
+	return nil, &fs.PathError{Op: "create object in", Path: d.path, Err: err}
+}
+
+func (d *Dir) createNamed() (*file, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:])
 	name := filepath.Join(d.path, "0", unfinished+hex.EncodeToString(random[:]))

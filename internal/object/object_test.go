@@ -81,7 +81,7 @@ func sizes() []int {
 func TestPutKeepsBytes(t *testing.T) {
 	for _, nameless := range []bool{true, false} {
 		d := open(t)
-		d.nameless = nameless && d.nameless
+		d.named.Store(!nameless)
 		w := d.NewWriter(set{}, 0)
 		for _, n := range sizes() {
 			data := random(n)
@@ -219,7 +219,7 @@ func TestScrubSeesOneBit(t *testing.T) {
 func TestReplaceIsOneStep(t *testing.T) {
 	for _, nameless := range []bool{true, false} {
 		d := open(t)
-		d.nameless = nameless && d.nameless
+		d.named.Store(!nameless)
 		data := random(9000)
 		w := d.NewWriter(set{}, 0)
 		digest := put(t, w, data).Digest
@@ -272,7 +272,7 @@ func TestAdoptedFileIsTheObject(t *testing.T) {
 
 func TestSweepRemovesWhatWasKilled(t *testing.T) {
 	d := open(t)
-	d.nameless = false
+	d.named.Store(true)
 	alive, err := d.create()
 	if err != nil {
 		t.Fatal(err)
