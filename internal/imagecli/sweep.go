@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 
+	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/store"
 )
 
 // sweep removes what was left of containers whose command was killed, and which run no more.
@@ -22,30 +24,64 @@ func (s *session) sweep() error {
 		return err
 	}
 	var errs []error
+	some := false
 	for _, e := range entries {
-		errs = append(errs, s.sweepOne(e.Name(), filepath.Join(dir, e.Name())))
+		swept, err := s.sweepOne(e.Name(), filepath.Join(dir, e.Name()))
+		errs = append(errs, err)
+		some = some || swept
+	}
+	if some {
+		errs = append(errs, s.releaseTrees())
+	}
+	return errors.Join(errs...)
+}
+
+// releaseTrees unmounts the trees of images that no container uses.
+func (s *session) releaseTrees() error {
+	entries, err := os.ReadDir(filepath.Join(s.run, "mnt", "trees"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	st, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	var errs []error
+	for _, e := range entries {
+		i, err := st.Image(digest.NewDigestFromEncoded(digest.SHA256, e.Name()))
+		if errors.Is(err, store.ErrNotFound) {
+			continue // of another root
+		}
+		if err == nil {
+			err = release(s.mounter(), i)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
 // sweepOne takes the lock that a living command holds.
-func (s *session) sweepOne(id, dir string) error {
+func (s *session) sweepOne(id, dir string) (swept bool, err error) {
 	l, err := lockDir(dir)
 	if err != nil {
-		return nil //nolint:nilerr // somebody runs it, or it is gone
+		return false, nil //nolint:nilerr // somebody runs it, or it is gone
 	}
 	defer l.Close()
 	c, err := (container.Store{Root: filepath.Join(s.run, "runtime")}).Load(id)
 	if err == nil {
 		st, err := c.State()
 		if err == nil && st.Status != "stopped" {
-			return nil // its command was killed, it goes on
+			return false, nil // its command was killed, it goes on
 		}
 		if err := c.Delete(true); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return unmountBelow(dir)
+	return true, unmountBelow(dir)
 }
 
 // lockWait waits for others that have a directory.

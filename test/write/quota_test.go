@@ -98,7 +98,7 @@ func TestLimitsAtOnce(t *testing.T) {
 	}
 	d.must("volume", "create", "--size", "1m", "last")
 	out, err := exec.Command("lsattr", "-pd", d.root+"/volumes/last").CombinedOutput()
-	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "1413567488 ") {
+	if err != nil || !strings.HasPrefix(strings.TrimSpace(string(out)), "1413566976 ") {
 		t.Errorf("the first project is not free again: %s, %v", out, err)
 	}
 }
