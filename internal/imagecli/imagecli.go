@@ -75,5 +75,6 @@ func (s *session) open() (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--root %s: %w", s.root, err)
 	}
-	return store.Open(filepath.Join(root, "store"), store.Options{Layers: filepath.Join(root, "containers")})
+	holders := []string{filepath.Join(root, "containers"), filepath.Join(s.run, "containers")}
+	return store.Open(filepath.Join(root, "store"), store.Options{Holders: holders})
 }

@@ -86,7 +86,7 @@ func (s *session) openLayer(w layerSpec) (*upperLayer, error) {
 }
 
 func (l *upperLayer) prepare(w layerSpec) error {
-	of, err := os.ReadFile(filepath.Join(l.dir, store.LayerImage))
+	of, err := os.ReadFile(filepath.Join(l.dir, store.HolderImage))
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := l.make(w); err != nil {
 			_ = os.Remove(l.dir) // if it is empty
@@ -137,7 +137,7 @@ func (l *upperLayer) make(w layerSpec) error {
 			return err
 		}
 	}
-	return writeLasting(filepath.Join(l.dir, store.LayerImage), w.image.String()+"\n")
+	return writeLasting(filepath.Join(l.dir, store.HolderImage), w.image.String()+"\n")
 }
 
 // limit adds what to do where the file system cannot.

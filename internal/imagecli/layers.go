@@ -72,7 +72,7 @@ func (s *session) layers() ([]layerLine, error) {
 			continue
 		}
 		l := layerLine{Name: strings.TrimPrefix(e.Name(), oncePrefix), Path: filepath.Join(dirs, e.Name())}
-		of, err := os.ReadFile(filepath.Join(l.Path, store.LayerImage))
+		of, err := os.ReadFile(filepath.Join(l.Path, store.HolderImage))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -80,7 +80,7 @@ func (s *session) layers() ([]layerLine, error) {
 			return nil, err
 		}
 		if l.Image = strings.TrimSpace(string(of)); len(l.Image) < 19 {
-			return nil, fmt.Errorf("layer %s: %s: %q is no digest", l.Path, store.LayerImage, l.Image)
+			return nil, fmt.Errorf("layer %s: %s: %q is no digest", l.Path, store.HolderImage, l.Image)
 		}
 		if strings.HasPrefix(e.Name(), atPrefix) {
 			if l.Path, err = filepath.EvalSymlinks(l.Path); err != nil {

@@ -31,7 +31,7 @@ func rmiCommand(s *session) cli.Command {
 				return err
 			}
 			defer st.Close()
-			var errs []error
+			errs := []error{s.sweep(), s.sweepLayers()}
 			for _, arg := range c.Args {
 				err := remove(s, c, st, arg)
 				if force && errors.Is(err, store.ErrNotFound) {
@@ -69,17 +69,26 @@ func remove(s *session, c *cli.Call, st *store.Store, arg string) error {
 		return err
 	}
 	if err := st.Remove(i); err != nil {
-		if held, ok := errors.AsType[*store.HeldError](err); ok {
-			if filepath.IsAbs(held.Layer) {
-				return fmt.Errorf("%w; remove that directory first", err)
-			}
-			return fmt.Errorf("%w; tare rm %s removes it", err, held.Layer)
-		}
-		return err
+		return heldHint(s, err)
 	}
 	for _, name := range i.Names {
 		fmt.Fprintln(c.Out, "untagged:", familiar(name))
 	}
 	fmt.Fprintln(c.Out, "removed:", i.Digest)
 	return nil
+}
+
+// heldHint says how to go on with an image that a writable layer holds.
+func heldHint(s *session, err error) error {
+	held, ok := errors.AsType[*store.HeldError](err)
+	if !ok {
+		return err
+	}
+	switch dirs, _ := s.layersDir(); {
+	case filepath.IsAbs(held.Container):
+		return fmt.Errorf("%w, which has written there; remove that directory first", err)
+	case held.Dir == dirs:
+		return fmt.Errorf("%w; tare rm %s removes what it wrote to flash", err, held.Container)
+	}
+	return err
 }

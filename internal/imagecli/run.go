@@ -153,6 +153,11 @@ func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []st
 	if in.use, err = image.Use(); err != nil {
 		return nil, err
 	}
+	// When this command is killed, its lock goes, and the container may go on.
+	err = os.WriteFile(filepath.Join(in.dir, store.HolderImage), []byte(image.Digest.String()), 0o600)
+	if err != nil {
+		return nil, err
+	}
 	if err := r.mount(s, in, st, image); err != nil {
 		return nil, err
 	}

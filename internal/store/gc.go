@@ -8,7 +8,7 @@ import (
 )
 
 // Remove removes an image and its names. Its objects stay until GC. One that a container runs from
-// is ErrInUse; one that a kept writable layer is over is a *HeldError.
+// is ErrInUse; one that a container holds is a *HeldError.
 func (s *Store) Remove(i *Image) error {
 	if err := s.remove(i); err != nil {
 		return fmt.Errorf("remove image %s: %w", i.Digest, err)

@@ -10,39 +10,41 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// LayerImage is the file of a writable layer that has the digest of its image.
-const LayerImage = "image"
+// HolderImage is the file of a container's directory that has the digest of its image.
+const HolderImage = "image"
 
-// A HeldError is an image that cannot be removed because of what a container has written over it.
+// A HeldError is an image that cannot be removed because of a container.
 type HeldError struct {
-	Layer string // its name, or, where a link leads to it, its path
+	Dir       string // the one of Options.Holders
+	Container string // its name, or, where a link leads to its writable layer, that one's path
 }
 
-func (e *HeldError) Error() string { return "the writable layer " + e.Layer + " is over it" }
+func (e *HeldError) Error() string { return "held by container " + e.Container }
 
-// held asks for the layers over an image. Who makes a layer uses the image meanwhile, and the caller
-// has it alone, so none appears afterwards.
+// held asks for what holds an image. Who begins to hold it uses the image meanwhile, and the caller has it
+// alone, so none appears afterwards.
 func (s *Store) held(d digest.Digest) error {
-	if s.layers == "" {
-		return nil
-	}
-	entries, err := os.ReadDir(s.layers)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		of, err := os.ReadFile(filepath.Join(s.layers, e.Name(), LayerImage))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+	for _, dir := range s.holders {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if strings.TrimSpace(string(of)) == d.String() {
-			if to, err := os.Readlink(filepath.Join(s.layers, e.Name())); err == nil {
-				return &HeldError{to}
+		for _, e := range entries {
+			of, err := os.ReadFile(filepath.Join(dir, e.Name(), HolderImage))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
 			}
-			return &HeldError{e.Name()}
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(string(of)) != d.String() {
+				continue
+			}
+			name := e.Name()
+			if to, err := os.Readlink(filepath.Join(dir, name)); err == nil {
+				name = to
+			}
+			return &HeldError{dir, name}
 		}
 	}
 	return nil

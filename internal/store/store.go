@@ -36,9 +36,10 @@ type Options struct {
 	// Reserve is how many bytes of the file system stay free; less than 0 means none, and 0 a
 	// twentieth of the file system, 64 MiB at most.
 	Reserve int64
-	// Layers is a directory of the writable layers of containers. Below NAME/image is the digest of the
-	// image that a layer is over: its files refer to objects of it, so it cannot be removed. "" is none.
-	Layers string
+	// Holders is directories of containers. Below each, NAME/image is the digest of an image that cannot
+	// be removed: of one that a container runs from whose command was killed, or that its writable layer
+	// is over, whose files refer to objects of the image.
+	Holders []string
 }
 
 // A Store is open in this process; others may have it open too.
@@ -47,7 +48,7 @@ type Store struct {
 	fd      int // for syncfs and locks; opened before anything is written
 	objects *object.Dir
 	reserve int64
-	layers  string
+	holders []string
 	faults  faults
 }
 
@@ -87,7 +88,7 @@ func open(dir string, o Options) (*Store, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	s := &Store{dir: dir, fd: fd, objects: objects, layers: o.Layers}
+	s := &Store{dir: dir, fd: fd, objects: objects, holders: o.Holders}
 	if s.reserve, err = reserve(dir, o.Reserve); err != nil {
 		s.Close()
 		return nil, err

@@ -29,7 +29,7 @@ func TestFlashIsKeptUnderTheName(t *testing.T) {
 	if len(layers) != 1 || layers[0].Name != "web" || layers[0].UsedBytes == 0 {
 		t.Errorf("layers: %+v", layers)
 	}
-	d.refused("writable layer web|tare rm web", "rmi", "box")
+	d.refused("container web|tare rm web", "rmi", "box")
 	d.must("store", "gc")
 	d.must("rm", "web")
 	d.refused("web", "rm", "web")

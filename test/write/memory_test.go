@@ -63,8 +63,15 @@ func TestMemoryHasALimit(t *testing.T) {
 	}
 }
 
-// kill starts a container that says when it runs, and kills its command, and with first the container.
+// kill starts a container, kills its command, and then the container: it ends without its command.
 func (d *device) kill(args ...string) {
+	d.t.Helper()
+	d.orphan(args...)
+	d.end()
+}
+
+// orphan starts a container and kills its command alone.
+func (d *device) orphan(args ...string) {
 	d.t.Helper()
 	cmd := d.command(append(append([]string{"run", "--name", "victim"}, args...), "box", "sh", "-c", "echo kept >/note; echo up; exec sleep 1000")...)
 	if args[len(args)-1] == "--once" {
@@ -81,7 +88,11 @@ func (d *device) kill(args ...string) {
 	must(d.t, err)
 	must(d.t, cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
-	// The container goes on; as after a crash of all, it ends without its command.
+}
+
+// end kills the containers.
+func (d *device) end() {
+	d.t.Helper()
 	entries, err := os.ReadDir(d.run + "/containers")
 	must(d.t, err)
 	for _, e := range entries {
@@ -106,4 +117,18 @@ func TestKilledRunIsSweptByTheNext(t *testing.T) {
 			t.Errorf("after %v: %s, %v", sweep, mounts, err)
 		}
 	}
+}
+
+func TestContainerOutlivesItsCommandWithItsImage(t *testing.T) {
+	d := newDevice(t, newFlash(t, nil, ""))
+	for _, write := range [][]string{{"--write", "memory"}, {"--write", "flash", "--write-size", "none"}} {
+		d.orphan(write...)
+		d.must("store", "gc")
+		d.must("run", "box", "true")
+		d.refused("container victim", "rmi", "box")
+		d.refused("victim", append(append([]string{"run", "--name", "victim"}, write...), "box", "true")...)
+		d.end()
+	}
+	d.must("rm", "victim")
+	d.must("rmi", "box")
 }
