@@ -38,6 +38,7 @@ var packages = []struct {
 	{path: "./internal/object", on: everywhere, seconds: 120},
 	{path: "./internal/store", on: everywhere, seconds: 120},
 	{path: "./internal/rootfs", on: everywhere, seconds: 120},
+	{path: "./internal/quota", on: pc, seconds: 60},
 	{path: "./test/runtime", on: newPC, skip: faultsOfNoGroup, seconds: 900},
 	{path: "./test/runtime", on: oldPC, seconds: 1200},
 	{path: "./test/runtime", on: arm, skip: sameOnEveryCPU, seconds: 900},
