@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +23,7 @@ type listed struct {
 	Created *time.Time `json:"created,omitempty"`
 	Files   int        `json:"files"`
 	Size    int64      `json:"sizeBytes"` // of the regular files' contents
+	Damage  string     `json:"damage,omitempty"`
 }
 
 func imagesCommand(s *session) cli.Command {
@@ -49,23 +51,29 @@ func imagesCommand(s *session) cli.Command {
 				}
 				return nil
 			}
-			list := make([]listed, 0, len(all))
-			for _, i := range all {
-				l, err := describe(i)
-				if _, missing := st.Image(i.Digest); errors.Is(missing, store.ErrNotFound) {
-					continue // another command has removed it meanwhile
-				}
-				if err != nil {
-					return err
-				}
-				list = append(list, l)
-			}
+			list := listImages(st, all)
 			if asJSON {
 				return json.NewEncoder(c.Out).Encode(list)
 			}
 			return imageTable(c, list)
 		},
 	}
+}
+
+// listImages describes images. One that cannot be read is listed, too, or nobody would find its name.
+func listImages(st *store.Store, all []*store.Image) []listed {
+	list := make([]listed, 0, len(all))
+	for _, i := range all {
+		l, err := describe(i)
+		if err != nil {
+			if _, missing := st.Image(i.Digest); errors.Is(missing, store.ErrNotFound) {
+				continue // another command has removed it meanwhile
+			}
+			l.Damage = err.Error()
+		}
+		list = append(list, l)
+	}
+	return list
 }
 
 func describe(i *store.Image) (listed, error) {
@@ -109,8 +117,12 @@ func imageTable(c *cli.Call, list []listed) error {
 		if l.Created != nil {
 			created = l.Created.UTC().Format("2006-01-02 15:04")
 		}
+		files, bytes := strconv.Itoa(l.Files), size(l.Size)
+		if l.Damage != "" {
+			files, bytes = "-", `damaged: see "tare store verify"`
+		}
 		for _, name := range names {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", familiar(name), l.Digest[7:19], created, l.Files, size(l.Size))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", familiar(name), l.Digest[7:19], created, files, bytes)
 		}
 	}
 	return w.Flush()
