@@ -36,6 +36,7 @@ func imagesCommand(s *session) cli.Command {
 			f.Bool(&quiet, "quiet", "q", "print the digests alone")
 		},
 		Run: func(c *cli.Call) error {
+			work()
 			st, err := s.open()
 			if err != nil {
 				return err

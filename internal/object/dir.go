@@ -97,6 +97,15 @@ func (d *Dir) Open(digest Digest) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(d.path, digest.Path())), nil
 }
 
+// bufferFor is of the size of a file, 64 KiB at most: most objects are small, and there are many.
+func bufferFor(f *os.File) int {
+	st, err := f.Stat()
+	if err != nil {
+		return 4096
+	}
+	return int(min(max(st.Size(), 4096), 64<<10))
+}
+
 // ErrDamaged is what an object is whose bytes do not have its digest.
 var ErrDamaged = errors.New("damaged")
 
@@ -108,7 +117,7 @@ func (d *Dir) Verify(digest Digest) (int64, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, 64<<10))
+	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, bufferFor(f)))
 	if err != nil {
 		return n, fmt.Errorf("object %s: %w", digest, err)
 	}
