@@ -35,7 +35,7 @@ var packages = []struct {
 	{path: "./internal/cgroup", on: everywhere, seconds: 180},
 	{path: "./internal/seccomp", on: everywhere, seconds: 120},
 	{path: "./internal/container", on: everywhere, seconds: 300},
-	{path: "./internal/object", on: everywhere, seconds: 120},
+	{path: "./internal/object", on: pc, seconds: 120},
 	{path: "./internal/store", on: everywhere, seconds: 120},
 	{path: "./internal/rootfs", on: everywhere, seconds: 120},
 	{path: "./internal/quota", on: pc, seconds: 60},
