@@ -190,6 +190,21 @@ func watch(paths ...string) ([]program.Watch, error) {
 	return list, nil
 }
 
+// stdioKinds are descriptors 0 to 2 if what is done with them depends on what
+// they are: see stdio.
+func stdioKinds(user uint32) (kinds [3]*unix.Statx_t) {
+	if user == 0 {
+		return kinds
+	}
+	for n := range kinds {
+		kinds[n] = &unix.Statx_t{}
+		if unix.Statx(n, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, kinds[n]) != nil {
+			kinds[n] = &unix.Statx_t{} // like no file: the program gives up
+		}
+	}
+	return kinds
+}
+
 // plainName is a file in the state directory of a container that a stored
 // start or delete fits: no hooks, all processes end with the first one, and
 // the control groups are these.
@@ -296,7 +311,7 @@ func (k *creation) replayProgram(own string) (*program.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := program.Replay{Watches: watches, Args: k.c.replay, PidFile: k.o.PidFile}
+	r := program.Replay{Watches: watches, Args: k.c.replay, PidFile: k.o.PidFile, Stdio: stdioKinds(k.spec.Process.User.UID)}
 	if own != "" {
 		r.Drop = []string{own}
 		k.ahead = k.c.aheadFiles(k.in.ID)
@@ -373,7 +388,7 @@ func (k *creation) replayExec(in *program.ExecInput, own string) (*program.Progr
 	if err != nil {
 		return nil, err
 	}
-	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches}, StateDir: c.dir}
+	r := &program.ReplayExec{Replay: program.Replay{Args: c.replay, Watches: watches, Stdio: stdioKinds(in.Process.User.UID)}, StateDir: c.dir}
 	if own != "" {
 		r.Drop = []string{own}
 	}

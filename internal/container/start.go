@@ -125,8 +125,18 @@ func (c *Container) lock() (unlock func(), err error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("lock: %w", err)
 	}
+	if !c.is(fd) { // whoever had the lock has removed it
+		_ = unix.Close(fd)
+		return nil, ErrNotExist
+	}
 	return func() {
 		_ = unix.Flock(fd, unix.LOCK_UN) // a child may have the descriptor still
 		_ = unix.Close(fd)
 	}, nil
+}
+
+// is tells whether the container's directory is still the one that fd is open on.
+func (c *Container) is(fd int) bool {
+	var ours, now unix.Stat_t
+	return unix.Fstat(fd, &ours) == nil && unix.Stat(c.dir, &now) == nil && ours.Dev == now.Dev && ours.Ino == now.Ino
 }

@@ -124,7 +124,7 @@ func (c *compiler) execParent(in *ExecInput) error {
 	if c.replay != nil {
 		dead := c.Label("child died")
 		c.Fail = dead
-		c.foreground()
+		c.foreground(nil)
 		c.Here(dead)
 		c.endChild()
 		c.Here(giveUp)

@@ -21,6 +21,10 @@ type Replay struct {
 	Watches []Watch
 	Links   []Link // symbolic links that must be as they were
 
+	// Stdio are descriptors 0 to 2, where what is done with one depends on the
+	// kind of file it is; nil: any kind will do.
+	Stdio [3]*unix.Statx_t
+
 	// Contents are files, by their path, that must hold what they held. Files
 	// of /proc and of control groups have no times to watch.
 	Contents []File
@@ -102,6 +106,9 @@ func (c *compiler) replayParent() {
 	c.undumpable()
 	c.Do("make state directory", "mkdirat", sysprog.Int(unix.AT_FDCWD), sysprog.Str(c.in.StateDir), sysprog.Int(0o700)).Note("state")
 	c.Fail = unmake
+	// The others wait with what they do to the container, until all is there.
+	state := c.openState(c.in.StateDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	c.Do("", "flock", sysprog.Val(state), sysprog.Int(unix.LOCK_EX))
 	c.stateFiles()
 	made := c.replayGroups()
 	p := c.in.Cgroup
@@ -119,7 +126,7 @@ func (c *compiler) replayParent() {
 	if c.in.Wait {
 		c.awaitReady(c.SlotIn("from child", ready, 0), undo)
 	} else {
-		c.foreground()
+		c.foreground(state)
 	}
 	c.Here(undo)
 	c.endChild()
@@ -188,6 +195,13 @@ func (c *compiler) checks(r *Replay, giveUp *sysprog.Label) {
 		// A closed one would be the next that is opened here, and then the
 		// process's. Go opens /dev/null in its place.
 		c.Do("", "fcntl", sysprog.Int(n), sysprog.Int(unix.F_GETFD))
+		if st := r.Stdio[n]; st != nil {
+			now, was := c.Buf(make([]byte, 256)), c.Buf(statxBytes(st))
+			c.Do("", "statx", sysprog.Int(n), sysprog.Str(""), sysprog.Int(unix.AT_EMPTY_PATH), sysprog.Int(unix.STATX_BASIC_STATS), sysprog.Ptr(now, 0))
+			for _, part := range [...]struct{ at, n int }{{28, 2}, {128, 8}} { // mode; number of a device
+				c.Do("", sysprog.Compare, sysprog.Ptr(now, part.at), sysprog.Ptr(was, part.at), sysprog.Int(part.n))
+			}
+		}
 	}
 	for _, l := range r.Links {
 		now := c.Buf(make([]byte, len(l.Target)+16))
@@ -331,12 +345,16 @@ func (c *compiler) keepPidfd() {
 }
 
 // foreground is the end of a stored run: signals are passed on, the process is
-// reaped, all is removed, and the program ends with its exit code.
-func (c *compiler) foreground() {
+// reaped, all is removed, and the program ends with its exit code. state is the
+// container's locked directory; nil: an exec has none.
+func (c *compiler) foreground(state *sysprog.Slot) {
 	word := sysprog.WordSize
 	c.Do("", sysprog.Compare, sysprog.Header(), sysprog.Ptr(c.Buf(make([]byte, word)), 0), sysprog.Int(word)).Note("foreground")
 	c.showPidFile()
 	c.drop()
+	if state != nil {
+		c.Do("", "flock", sysprog.Val(state), sysprog.Int(unix.LOCK_UN)).OK(sysprog.AnyErrno)
+	}
 	set := ^uint64(0)
 	for _, sig := range [...]unix.Signal{unix.SIGPIPE, unix.SIGURG} { // not passed on by the Go path either
 		set &^= 1 << (sig - 1)
@@ -354,10 +372,19 @@ func (c *compiler) foreground() {
 	c.Do("", "pidfd_send_signal", sysprog.Val(c.Pidfd), sysprog.Val(sig), sysprog.Int(0), sysprog.Int(0)).On(sysprog.AnyErrno, wait).Next(wait)
 	c.Here(exited)
 	c.Do("", sysprog.Status, sysprog.Val(status)).To(code)
-	left := c.Label("left over")
+	left, gone := c.Label("left over"), c.Label("gone")
+	if state != nil {
+		// A delete by force may have been faster, and the name be another's now.
+		c.Do("", "flock", sysprog.Val(state), sysprog.Int(unix.LOCK_EX)).OK(sysprog.AnyErrno)
+		c.Do("", "faccessat", sysprog.Val(state), sysprog.Str(c.replay.Files[0].Name), sysprog.Int(0)).On(sysprog.AnyErrno, gone)
+	}
 	c.undo(left)
+	c.Here(gone)
 	c.Do("", "exit_group", sysprog.Val(code))
 	c.Here(left)
+	if state != nil {
+		c.Do("", "flock", sysprog.Val(state), sysprog.Int(unix.LOCK_UN)).OK(sysprog.AnyErrno)
+	}
 	c.deleteByGo(code)
 }
 
@@ -451,12 +478,15 @@ func (c *compiler) returnToGo() {
 func statxBytes(st *unix.Statx_t) []byte {
 	b := make([]byte, 144)
 	e := binary.NativeEndian
+	e.PutUint16(b[28:], st.Mode)
 	e.PutUint64(b[32:], st.Ino)
 	e.PutUint64(b[40:], st.Size)
 	for i, t := range [...]unix.StatxTimestamp{st.Ctime, st.Mtime} {
 		e.PutUint64(b[96+16*i:], uint64(t.Sec))
 		e.PutUint32(b[104+16*i:], t.Nsec)
 	}
+	e.PutUint32(b[128:], st.Rdev_major)
+	e.PutUint32(b[132:], st.Rdev_minor)
 	e.PutUint32(b[136:], st.Dev_major)
 	e.PutUint32(b[140:], st.Dev_minor)
 	return b

@@ -35,8 +35,7 @@ func (c *compiler) openState(name string, flags int) *sysprog.Slot {
 func CompileReplayStart(r *ReplayControl) *sysprog.List {
 	c, giveUp := newControl(r)
 	dir := c.openState(r.StateDir, unix.O_RDONLY|unix.O_DIRECTORY)
-	const exclusive = 2 // LOCK_EX
-	c.Do("", "flock", sysprog.Val(dir), sysprog.Int(exclusive))
+	c.Do("", "flock", sysprog.Val(dir), sysprog.Int(unix.LOCK_EX))
 	result := c.openState(r.StateDir+"/"+StartFifo, unix.O_RDONLY|unix.O_NONBLOCK)
 	fifo := c.openState(r.StateDir+"/"+ExecFifo, unix.O_WRONLY|unix.O_NONBLOCK)
 	c.Do("", "write", sysprog.Val(fifo), sysprog.Str("y"), sysprog.Int(1))
@@ -66,6 +65,9 @@ const FailureFile = "start.failed"
 // tells that it is one.
 func CompileReplayDelete(r *ReplayControl) *sysprog.List {
 	c, giveUp := newControl(r)
+	dir := c.openState(r.StateDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	c.Do("", "flock", sysprog.Val(dir), sysprog.Int(unix.LOCK_EX))
+	c.Do("", "faccessat", sysprog.Val(dir), sysprog.Str(r.Plain[len(r.StateDir)+1:]), sysprog.Int(0)) // another delete may have been faster
 	pidfd := c.openState(r.StateDir+"/"+PidfdFile, unix.O_RDONLY)
 	// Under a number known here, for a struct pollfd that needs no writing.
 	const number = 200

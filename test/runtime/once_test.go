@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -114,6 +115,64 @@ func TestProgramsStoredAheadFitOneContainer(t *testing.T) {
 	b.must("delete", b.id)
 	for _, l := range b.leftovers() {
 		t.Errorf("left %s", l)
+	}
+}
+
+// A run whose container somebody else deletes leaves alone what has got the name meanwhile.
+func TestStoredRunRemovesOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	b := newBundle(t, "wait-signal")
+	b.write()
+	cmd, out, _ := begin(t, b.invocation("run", "--bundle", b.dir, b.id))
+	eventually(t, "ready", func() bool { return strings.Contains(contents(out), "ready") })
+	dir := filepath.Join(b.root, b.id)
+	lock, err := os.Open(dir)
+	must(t, err)
+	defer lock.Close()
+	must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	must(t, cmd.Process.Signal(unix.SIGUSR1))
+	eventually(t, "stopped", func() bool { return b.status() == "stopped" })
+	for _, d := range b.cgroupDirs() {
+		eventually(t, d+" gone", func() bool { return os.Remove(d) == nil || !there(d) })
+	}
+	must(t, os.RemoveAll(dir))
+	other := mustMkdir(t, dir)
+	must(t, os.WriteFile(filepath.Join(other, "state.json"), []byte("another's"), 0o600))
+	must(t, unix.Flock(int(lock.Fd()), unix.LOCK_UN))
+	if code := finish(t, cmd); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if !there(filepath.Join(other, "state.json")) {
+		t.Error("removed what was another's")
+	}
+	must(t, os.RemoveAll(other))
+}
+
+// Nothing is done to a container while a stored create makes it.
+func TestDeleteWaitsForStoredCreate(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	for range 20 {
+		b := newBundle(t, "wait-signal")
+		b.write()
+		cmd, _, _ := begin(t, b.invocation("create", "--bundle", b.dir, b.id))
+		for end := time.Now().Add(10 * time.Second); !there(filepath.Join(b.root, b.id, "state.json")) && time.Now().Before(end); {
+			time.Sleep(10 * time.Microsecond)
+		}
+		must(t, cmd.Process.Signal(unix.SIGSTOP))
+		remove, _, errs := begin(t, b.invocation("delete", "--force", b.id))
+		time.Sleep(20 * time.Millisecond)
+		_ = cmd.Process.Signal(unix.SIGCONT)
+		if code := finish(t, cmd); code != 0 {
+			t.Errorf("create: exit %d", code)
+		}
+		if finish(t, remove) != 0 {
+			t.Errorf("delete: %s", contents(errs))
+		}
+		for _, l := range b.leftovers() {
+			t.Errorf("left %s", l)
+		}
 	}
 }
 

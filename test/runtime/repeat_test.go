@@ -222,6 +222,31 @@ func TestRepeatedRunSeesTheCaller(t *testing.T) {
 	}
 }
 
+// A pipe is given to the process's user, who may then open it by /dev/stdout; a file is not.
+func TestRepeatedRunSeesTheKindOfOutput(t *testing.T) {
+	t.Parallel()
+	b := repeating(t, "report")
+	b.Spec.Process.User = specs.User{UID: 1000, GID: 1000}
+	b.write()
+	if r := b.againMany(); r.code != 0 {
+		t.Fatal(r)
+	}
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	in := b.invocation("run", "--bundle", b.dir, b.id)
+	in.err = w
+	if r := call(t, in); r.code != 0 {
+		t.Error(r)
+	}
+	var st unix.Stat_t
+	must(t, unix.Fstat(int(w.Fd()), &st))
+	if st.Uid != 1000 {
+		t.Errorf("the pipe is user %d's, want 1000's", st.Uid)
+	}
+	must(t, w.Close())
+}
+
 func TestRepeatedCommandsOnAContainer(t *testing.T) {
 	t.Parallel()
 	b := repeating(t, "sleep", "60")
