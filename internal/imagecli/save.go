@@ -64,7 +64,7 @@ func (p *save) run(s *session, c *cli.Call) error {
 	if p.output == "" {
 		p.output = "-"
 	}
-	a, err := archive(p.output, reference.DockerArchive, c.Out)
+	a, end, err := archive(p.output, reference.DockerArchive, c.Out)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (p *save) run(s *session, c *cli.Call) error {
 		}
 	}
 	show.end()
-	return endArchive(a, err)
+	return end(err)
 }
 
 // saving is an archive that is being written.

@@ -148,11 +148,11 @@ func (r *registries) target(arg string, out io.Writer, note func(string)) (*targ
 		}
 		return &target{d, p.Name, p, func(err error) error { return errors.Join(err, d.Close()) }}, nil
 	}
-	a, err := archive(p.Path, p.Kind, out)
+	a, end, err := archive(p.Path, p.Kind, out)
 	if err != nil {
 		return nil, err
 	}
-	return &target{a, p.Name, p, func(err error) error { return endArchive(a, err) }}, nil
+	return &target{a, p.Name, p, end}, nil
 }
 
 func (r *registries) registryTarget(p reference.Place, note func(string)) (*target, error) {
@@ -169,20 +169,26 @@ func (r *registries) registryTarget(p reference.Place, note func(string)) (*targ
 	}}, nil
 }
 
-// archive begins one in a file, or on standard output for "-".
-func archive(path string, kind reference.Kind, out io.Writer) (*layout.Archive, error) {
-	if path != "-" {
-		return layout.CreateArchive(path, kind)
+// archive begins one in a file, or on standard output for "-". end is called once, with what became of it.
+func archive(path string, kind reference.Kind, out io.Writer) (a *layout.Archive, end func(error) error, err error) {
+	if path != "-" && !inPlace(path) {
+		a, err := layout.CreateArchive(path, kind)
+		return a, func(err error) error {
+			if err != nil {
+				return errors.Join(err, a.Abort())
+			}
+			return a.Close()
+		}, err
 	}
-	if err := notTerminal(out); err != nil {
-		return nil, err
-	}
-	return layout.NewArchive(out, kind), nil
-}
-
-func endArchive(a *layout.Archive, err error) error {
+	o, err := newOutput(path, out)
 	if err != nil {
-		return errors.Join(err, a.Abort())
+		return nil, nil, err
 	}
-	return a.Close()
+	a = layout.NewArchive(o, kind)
+	return a, func(err error) error {
+		if err == nil {
+			err = a.Close()
+		}
+		return o.end(err)
+	}, nil
 }
