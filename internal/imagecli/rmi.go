@@ -41,7 +41,7 @@ func rmiCommand(s *session) cli.Command {
 			}
 			if !noGC {
 				_, err := st.GC()
-				errs = append(errs, err)
+				errs = append(errs, err, sweepStubs(st))
 			}
 			return errors.Join(errs...)
 		},

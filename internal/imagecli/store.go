@@ -37,7 +37,7 @@ func gcCommand(s *session) cli.Command {
 				return err
 			}
 			defer st.Close()
-			if err := errors.Join(s.sweep(), s.sweepLayers(), s.sweepVolumes()); err != nil {
+			if err := errors.Join(s.sweep(), s.sweepLayers(), s.sweepVolumes(), sweepStubs(st)); err != nil {
 				return err
 			}
 			freed, err := st.GC()

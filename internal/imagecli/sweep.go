@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/rootfs"
 	"tare.dev/tare/internal/store"
 )
 
@@ -62,6 +63,14 @@ func (s *session) releaseTrees() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// sweepStubs removes what was made for the mounting of images that are removed.
+func sweepStubs(st *store.Store) error {
+	return rootfs.SweepStubs(filepath.Join(st.Dir(), "stubs"), func(key string) bool {
+		_, err := st.Image(digest.NewDigestFromEncoded(digest.SHA256, key))
+		return !errors.Is(err, store.ErrNotFound)
+	})
 }
 
 // sweepOne takes the lock that a living command holds.

@@ -155,7 +155,7 @@ func (m *Mounter) tree(l Layout, t Tree) (string, error) {
 	if l.Tree == TreeStubs {
 		hide := l.Data == DataLower
 		if hide {
-			t.Stubs += "-hiding" // the other kind would show the whiteouts
+			t.Stubs += hiding // the other kind would show the whiteouts
 		}
 		return t.Stubs, makeStubs(t, hide)
 	}
@@ -179,15 +179,23 @@ func (m *Mounter) tree(l Layout, t Tree) (string, error) {
 
 // lock keeps two containers from mounting one tree twice.
 func (m *Mounter) lock() (func() error, error) {
-	f, err := os.Open(filepath.Join(m.Run, "trees"))
+	f, err := lockDir(filepath.Join(m.Run, "trees"), unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
-	}
 	return f.Close, nil
+}
+
+func lockDir(dir string, how int) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), how); err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return f, nil
 }
 
 const erofsMagic = 0xe0f5e1e2

@@ -27,10 +27,15 @@ func makeStubs(t Tree, hide bool) error {
 	if err := os.MkdirAll(filepath.Dir(t.Stubs), 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(t.Stubs), ".new-")
+	tmp, err := os.MkdirTemp(filepath.Dir(t.Stubs), unfinished)
 	if err != nil {
 		return err
 	}
+	own, err := lockDir(tmp, unix.LOCK_EX) // for SweepStubs
+	if err != nil {
+		return err
+	}
+	defer own.Close()
 	w := stubs{dir: tmp, seen: map[erofs.NID]string{}}
 	err = w.write(img, hide)
 	if err == nil {
