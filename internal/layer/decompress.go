@@ -10,9 +10,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow is the most memory a zstd frame may ask of us: what zstd -19 --long=0 uses. RFC 8878
-// asks decoders for 8 MiB.
-const maxWindow = 8 << 20
+// MaxWindow is the most memory, in bytes, that a zstd frame may ask of us. RFC 8878 asks decoders for
+// 8 MiB; frames of podman, and of all that compresses with klauspost's best level, ask for 32 MiB
+// whatever they hold (containers/storage compresses zstd:chunked at level 10).
+const MaxWindow = 32 << 20
 
 var (
 	gzipMagic = []byte{0x1f, 0x8b}
@@ -39,7 +40,7 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		return z, nil
 	case bytes.Equal(head, zstdMagic), len(head) == 4 && bytes.Equal(head[1:], skipMagic):
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow))
+			zstd.WithDecoderMaxWindow(MaxWindow))
 		if err != nil {
 			return nil, fmt.Errorf("layer: %w", err)
 		}

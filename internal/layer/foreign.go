@@ -11,6 +11,9 @@ import (
 // terminals and logs: what is not printable stands there as an escape, as in Go.
 type foreign struct{ error }
 
+// Foreign lets an error with words of a layer be printed.
+func Foreign(err error) error { return foreign{err} }
+
 func (f foreign) Unwrap() error { return f.error }
 
 func (f foreign) Error() string {

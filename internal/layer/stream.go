@@ -60,7 +60,7 @@ func (s *stream) fill(ctx context.Context, r io.Reader, l Layer) {
 		return
 	}
 	defer z.Close()
-	limit, total := l.limit(), int64(0)
+	limit, total := l.Limit(), int64(0)
 	for err == nil {
 		var buf []byte
 		select {
@@ -84,7 +84,8 @@ func (s *stream) send(ctx context.Context, p part) {
 	}
 }
 
-func (l Layer) limit() int64 {
+// Limit is how many bytes the layer may unpack to.
+func (l Layer) Limit() int64 {
 	free, ratio := l.Limits.Free, l.Limits.Ratio
 	if free == 0 {
 		free = 1 << 30

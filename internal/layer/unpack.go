@@ -52,6 +52,8 @@ type Layer struct {
 	Size   int64         // of the blob in bytes
 	DiffID digest.Digest // of the tar stream; "" when it is not known
 	Limits Limits
+	// Skip names files that are no part of the image; nil for none.
+	Skip func(name string) bool
 }
 
 // Stats is what one layer held.
@@ -67,7 +69,7 @@ type Opener func(ctx context.Context) (io.ReadCloser, error)
 // Unpack adds one layer to the tree. The blob is read to its end, so whoever verifies it there
 // has verified all of it.
 func Unpack(ctx context.Context, open Opener, l Layer, b Builder, objects Objects) (Stats, error) {
-	u := unpacker{tree: b, objects: objects, limit: l.limit()}
+	u := unpacker{tree: b, objects: objects, limit: l.Limit(), skip: l.Skip}
 	if err := u.unpack(ctx, open, l); err != nil {
 		return u.stats, fmt.Errorf("layer %s: %w", l.Name, foreign{err})
 	}
@@ -105,6 +107,7 @@ type unpacker struct {
 	tree    Builder
 	objects Objects
 	limit   int64 // bytes of files
+	skip    func(string) bool
 	stats   Stats
 }
 
@@ -124,6 +127,9 @@ func (u *unpacker) run() error {
 }
 
 func (u *unpacker) entry(h *tar.Header) error {
+	if u.skip != nil && u.skip(h.Name) {
+		return nil
+	}
 	switch h.Typeflag {
 	case tar.TypeLink:
 		return u.tree.Link(h.Name, h.Linkname)

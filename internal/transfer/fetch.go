@@ -55,6 +55,24 @@ func (f *fetcher) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, err
 	return &counted{Reader: r, f: f, d: d}, nil
 }
 
+// openFrom opens a blob at a byte, and goes on after a broken connection. Its end, at which all of it
+// would be verified, must not be reached.
+func (f *fetcher) openFrom(ctx context.Context, d v1.Descriptor, from int64) (io.ReadCloser, error) {
+	o := f.blob
+	o.Resumed = func(at int64, cause error) {
+		f.progress(Event{Kind: "resume", Blob: d.Digest, Current: from + at, Total: d.Size, Cause: cause})
+	}
+	rest := d
+	rest.Size -= from
+	r, err := blob.NewReader(ctx, rest, func(ctx context.Context, at int64) (io.ReadCloser, error) {
+		return f.src.Open(ctx, d, from+at)
+	}, o)
+	if err != nil {
+		return nil, err
+	}
+	return &counted{Reader: r, f: f, d: d, read: from, told: from}, nil
+}
+
 // opener opens that blob when its layer is unpacked.
 func (f *fetcher) opener(d v1.Descriptor) layer.Opener {
 	return func(ctx context.Context) (io.ReadCloser, error) { return f.open(ctx, d) }

@@ -14,6 +14,7 @@ import (
 	"tare.dev/tare/internal/blob"
 	"tare.dev/tare/internal/layer"
 	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/toc"
 	"tare.dev/tare/internal/tree"
 )
 
@@ -45,7 +46,8 @@ type PullOptions struct {
 // An Event is a step of a transfer.
 type Event struct {
 	// Kind is "layer", "bytes" and "done" of a blob that is moved; "resume" of one whose connection
-	// broke; "exists" of one that need not be moved; "pack" of an image that is made into a layer,
+	// broke; "whole" of a layer with a table of contents all of which is fetched, and why, without
+	// Blob when it turned out late; "exists" of one that need not be moved; "pack" of an image that is made into a layer,
 	// whose manifest Blob is then, and "packed" of the layer; "read" of a stream without a digest.
 	Kind    string
 	Blob    digest.Digest
@@ -95,9 +97,12 @@ func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOp
 	out := Pulled{Digest: top.Digest}
 	for range 8 { // mirrors that lie, at most
 		out.Image, out.New, err = p.image(ctx, desc, raw)
-		if err == nil || !p.mirrored.Swap(false) {
+		if err == nil || !p.again(err) {
 			break
 		}
+	}
+	if p.have != nil {
+		p.have.close()
 	}
 	p.stats.Fetched = p.fetched
 	out.Stats = p.stats
@@ -109,6 +114,22 @@ type puller struct {
 	store *store.Store
 	o     PullOptions
 	stats Stats
+	have  *have // what the store has, once a layer with a table of contents needs it
+	whole bool  // layers are fetched whole
+}
+
+// again tells whether it is worth it to begin anew after an error: without a mirror that lied, or
+// without tables of contents when one did.
+func (p *puller) again(err error) bool {
+	again := p.mirrored.Swap(false)
+	if errors.Is(err, toc.ErrUnusable) && !p.whole {
+		p.o.Progress(Event{Kind: "whole", Cause: err})
+		p.whole, again = true, true
+	}
+	if again {
+		p.stats = Stats{Written: p.stats.Written}
+	}
+	return again
 }
 
 // manifest follows an index to the manifest for this machine.
@@ -234,8 +255,11 @@ func (p *puller) layer(ctx context.Context, d v1.Descriptor, diffID digest.Diges
 	if r, ok := p.src.(*Recording); ok {
 		return r.replay(d, diffID, b)
 	}
+	if stats, done, err := p.partial(ctx, d, b, stage); done || err != nil {
+		return stats, err
+	}
 	return layer.Unpack(ctx, p.opener(d), layer.Layer{
-		Name: d.Digest.String(), Size: d.Size, DiffID: diffID, Limits: p.o.Layer,
+		Name: d.Digest.String(), Size: d.Size, DiffID: diffID, Limits: p.o.Layer, Skip: partsOnly(d),
 	}, b, stage)
 }
 

@@ -1,0 +1,192 @@
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/layer"
+	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/toc"
+)
+
+// mostly is how many percent of a layer may be missing before it is fetched whole: then there is
+// little to save, and the stream is checked against its diff id, too.
+const mostly = 70
+
+// A partial is a layer of which only the files are fetched that the store lacks.
+type partial struct {
+	*puller
+	desc   v1.Descriptor
+	table  *toc.Table
+	there  []bool // by entry: its contents need not be fetched
+	stage  *store.Stage
+	tree   layer.Builder
+	unpack *unpacking
+	stats  layer.Stats
+	limit  int64
+}
+
+// partial adds a layer to the tree by its table of contents. It returns false, and has added nothing,
+// when the layer is to be fetched whole. An error that is toc.ErrUnusable says that the table and the
+// layer do not agree.
+func (p *puller) partial(ctx context.Context, d v1.Descriptor, b layer.Builder, stage *store.Stage) (layer.Stats, bool, error) {
+	place, err := toc.Find(d)
+	if place == nil && err == nil || p.whole || p.o.Again { // what is there may be damaged
+		return layer.Stats{}, false, nil
+	}
+	l := partial{puller: p, desc: d, stage: stage, tree: b, limit: layer.Layer{Size: d.Size, Limits: p.o.Layer}.Limit()}
+	if err == nil {
+		err = l.plan(ctx, place)
+	}
+	switch {
+	case errors.Is(err, toc.ErrUnusable), errors.Is(err, errMostly):
+		p.o.Progress(Event{Kind: "whole", Blob: d.Digest, Total: d.Size, Cause: err})
+		return layer.Stats{}, false, nil
+	case err != nil:
+		return layer.Stats{}, false, fmt.Errorf("layer %s: %w", d.Digest, err)
+	}
+	l.unpack = newUnpacking(l.table.Format, &cursor{open: func(from int64) (io.ReadCloser, error) { return p.openFrom(ctx, d, from) }})
+	defer l.unpack.close()
+	for n := range l.table.Entries {
+		if err := ctx.Err(); err != nil {
+			return l.stats, true, err
+		}
+		if err := l.entry(n, &l.table.Entries[n]); err != nil {
+			return l.stats, true, layer.Foreign(fmt.Errorf("layer %s: %w", d.Digest, err))
+		}
+	}
+	return l.stats, true, nil
+}
+
+// errMostly is a layer of which most is missing.
+var errMostly = errors.New("most of it is missing here")
+
+// plan reads the table, and looks what the store has.
+func (l *partial) plan(ctx context.Context, place *toc.Place) error {
+	var err error
+	l.table, err = place.Load(func(from, to int64) (io.ReadCloser, error) {
+		r, err := l.openFrom(ctx, l.desc, from)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(r, to-from), r}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if l.have == nil {
+		if l.have, err = newHave(l.store); err != nil {
+			return err
+		}
+	}
+	l.there = make([]bool, len(l.table.Entries))
+	var total, missing, end int64
+	for n := range l.table.Entries {
+		e := &l.table.Entries[n]
+		if !e.HasContents() {
+			continue
+		}
+		if e.Inode.Size > l.limit-total {
+			return fmt.Errorf("%d bytes and %d before them: %w: %w", e.Inode.Size, total, layer.ErrBomb, toc.ErrUnusable)
+		}
+		total += e.Inode.Size
+		if l.there[n], err = l.have.has(e.Digest, e.Inode.Size); err != nil {
+			return err
+		}
+		if l.there[n] {
+			continue
+		}
+		missing += max(0, e.To-max(e.From, end))
+		end = max(end, e.To)
+	}
+	if missing > l.desc.Size*mostly/100 {
+		return fmt.Errorf("%w: %d bytes of %d", errMostly, missing, l.desc.Size)
+	}
+	return nil
+}
+
+func (l *partial) entry(n int, e *toc.Entry) error {
+	if e.Link != "" {
+		return l.tree.Link(e.Path, e.Link)
+	}
+	in := e.Inode
+	if in.Mode&unix.S_IFMT == unix.S_IFREG {
+		l.stats.Files++
+		l.stats.Bytes += in.Size
+	}
+	if e.HasContents() {
+		data, err := l.contents(n, e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Path, err)
+		}
+		if in.Data = data; data == nil {
+			in.Redirect = e.Digest.Redirect()
+		}
+	}
+	return l.tree.Add(e.Path, in)
+}
+
+// contents makes sure that the contents of a file are there. It returns those of a small one.
+func (l *partial) contents(n int, e *toc.Entry) ([]byte, error) {
+	if e.Inode.Size <= layer.Inline {
+		if l.there[n] {
+			return l.have.data(e.Digest)
+		}
+		return l.small(e)
+	}
+	if l.there[n] || l.have.good[e.Digest] {
+		return nil, nil
+	}
+	r, err := l.unpack.file(e)
+	if err != nil {
+		return nil, err
+	}
+	result, err := l.stage.Put(r, e.Inode.Size)
+	if bad := l.unpack.fault(r); bad != nil {
+		return nil, bad
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.stats.Written += result.Written
+	l.have.good[result.Digest] = true
+	return nil, agree(e, result.Digest)
+}
+
+func (l *partial) small(e *toc.Entry) ([]byte, error) {
+	r, err := l.unpack.file(e)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, e.Inode.Size)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, l.unpack.fault(r)
+	}
+	return data, agree(e, sha256.Sum256(data))
+}
+
+// agree holds contents against what the table says of them.
+func agree(e *toc.Entry, got object.Digest) error {
+	if got != e.Digest {
+		return fmt.Errorf("has digest %s, and in the table of contents %s: %w", got, e.Digest, toc.ErrUnusable)
+	}
+	return nil
+}
+
+// partsOnly are the names that a layer has for itself, and not for the image.
+func partsOnly(d v1.Descriptor) func(string) bool {
+	if place, err := toc.Find(d); err != nil || place == nil || place.Format != toc.EStargz {
+		return nil
+	}
+	return toc.IsMark
+}
