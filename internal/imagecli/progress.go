@@ -16,7 +16,7 @@ import (
 // progress shows how far a transfer is: on a terminal one line that changes, else a line a layer.
 type progress struct {
 	w     io.Writer
-	live  bool // a terminal
+	live  *os.File // w, if it is a terminal
 	json  bool
 	quiet bool
 
@@ -28,8 +28,11 @@ type progress struct {
 }
 
 func newProgress(w io.Writer, asJSON, quiet bool) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, json: asJSON, quiet: quiet, live: ok && console.Is(f)}
+	p := &progress{w: w, json: asJSON, quiet: quiet}
+	if f, ok := w.(*os.File); ok && console.Is(f) {
+		p.live = f
+	}
+	return p
 }
 
 // note is a line about something that is waited for.
@@ -95,21 +98,33 @@ func (p *progress) event(e transfer.Event) {
 
 // draw is for terminals: a bar, how much, how fast.
 func (p *progress) draw(e transfer.Event) {
-	if !p.live || p.quiet {
+	if p.live == nil || p.quiet {
 		return
 	}
-	const width = 30
-	filled := 0
-	if e.Total > 0 {
-		filled = int(e.Current * width / e.Total)
-	}
-	speed := ""
+	text := size(e.Current) + " of " + size(e.Total)
 	if took := time.Since(p.begun); took > time.Second {
-		speed = "  " + size(int64(float64(e.Current)/took.Seconds())) + "/s"
+		text += "  " + size(int64(float64(e.Current)/took.Seconds())) + "/s"
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s [%s%s] %s of %s%s", p.label(e),
-		strings.Repeat("#", filled), strings.Repeat(" ", width-filled), size(e.Current), size(e.Total), speed)
+	columns := 80
+	if of, err := console.GetSize(p.live); err == nil && of.Cols > 0 {
+		columns = int(of.Cols)
+	}
+	fmt.Fprint(p.w, "\r\x1b[K", liveLine(p.label(e), text, e, columns))
 	p.shown, p.last = true, time.Now()
+}
+
+// liveLine is less than columns long, or the terminal would go on in a line that is not cleared.
+func liveLine(label, text string, e transfer.Event, columns int) string {
+	width := min(30, columns-len(label)-len(text)-5) // of the bar, without brackets, spaces and the last column
+	if width > 0 {
+		filled := 0
+		if e.Total > 0 {
+			filled = int(min(e.Current, e.Total) * int64(width) / e.Total)
+		}
+		text = "[" + strings.Repeat("#", filled) + strings.Repeat(" ", width-filled) + "] " + text
+	}
+	s := label + " " + text
+	return s[:min(len(s), max(columns-1, 0))]
 }
 
 // label is what a line is about.
