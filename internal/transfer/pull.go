@@ -46,14 +46,15 @@ type PullOptions struct {
 // An Event is a step of a transfer.
 type Event struct {
 	// Kind is "layer", "bytes" and "done" of a blob that is moved; "resume" of one whose connection
-	// broke; "whole" of a layer with a table of contents all of which is fetched, and why, without
-	// Blob when it turned out late; "exists" of one that need not be moved; "pack" of an image that is made into a layer,
-	// whose manifest Blob is then, and "packed" of the layer; "read" of a stream without a digest.
+	// broke; "whole" of a layer all of which is fetched in spite of its table of contents, and why,
+	// without Blob when that turned out late; "exists" of one that need not be moved; "pack" of an
+	// image that is made into a layer, whose manifest Blob is then, and "packed" of the layer; "read"
+	// of a stream without a digest.
 	Kind    string
 	Blob    digest.Digest
 	Current int64 // bytes of the blob so far
 	Total   int64
-	Cause   error // of "resume"
+	Cause   error // of "resume" and "whole"
 }
 
 // Pulled is what Pull did.
