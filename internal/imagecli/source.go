@@ -37,6 +37,9 @@ func (r *registries) access(note func(string)) (*registry.Access, error) {
 	o.CAFiles = append(o.CAFiles, r.caFiles...)
 	o.Note = note
 	if r.authFile != "" {
+		if _, err := os.Stat(r.authFile); err != nil {
+			return nil, fmt.Errorf("--authfile: %w", err) // of the usual files each may lack
+		}
 		o.AuthFiles = []string{r.authFile}
 	}
 	return registry.New(o)

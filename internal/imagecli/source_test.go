@@ -2,6 +2,8 @@ package imagecli
 
 import (
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -53,5 +55,12 @@ func TestArchivedImagesAreListedOnceWithAllNames(t *testing.T) {
 	if len(got) != 2 || got[0].Digest != "a" || !slices.Equal(got[0].Names, []string{"example.org/x:1", "example.org/x:2"}) ||
 		got[1].Digest != "c" || len(got[1].Names) != 0 {
 		t.Errorf("archived = %v", got)
+	}
+}
+
+func TestCredentialsThatAreNamedMustBeThere(t *testing.T) {
+	r := registries{authFile: filepath.Join(t.TempDir(), "none")}
+	if _, err := r.access(nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("access with an --authfile that is not there = %v, want %v", err, fs.ErrNotExist)
 	}
 }
