@@ -84,6 +84,26 @@ func TestFlashOfANamelessContainerGoesWithIt(t *testing.T) {
 	}
 }
 
+func TestUnfinishedWorkIsSwept(t *testing.T) {
+	d := newDevice(t, newFlash(t, nil, ""))
+	for _, dir := range []string{
+		"containers/.removed-1/upper", "containers/.once-1/upper", "containers/unfinished/upper", "volumes/.removed-2/data", "store/stubs/.new-1/usr",
+	} {
+		must(t, os.MkdirAll(filepath.Join(d.root, dir), 0o755))
+	}
+	must(t, os.Symlink("/nowhere", filepath.Join(d.root, "containers/.at-1")))
+	d.must("store", "gc")
+	if left := append(append(d.left("containers"), d.left("volumes")...), d.left("store/stubs")...); !slices.Equal(left, []string{"unfinished"}) {
+		t.Errorf("left: %v", left)
+	}
+	// A layer is one when it has the digest of its image.
+	d.must("run", "--write", "flash", "--write-size", "none", "--name", "unfinished", "box", "true")
+	must(t, os.Remove(filepath.Join(d.root, "containers/unfinished/image")))
+	must(t, os.WriteFile(filepath.Join(d.root, "containers/unfinished/upper/x"), nil, 0o600))
+	d.refused("unknown image", "run", "--write", "flash", "--write-size", "none", "--name", "unfinished", "box", "true")
+	d.must("rm", "unfinished")
+}
+
 func TestVolumes(t *testing.T) {
 	d := newDevice(t, newFlash(t, nil, ""))
 	if got := d.must("volume", "create", "one"); got != "one" {
