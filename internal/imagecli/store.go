@@ -57,7 +57,7 @@ const adoptLong = `Make the files of DIR, the base system, files of the store: a
 then once on flash and once in memory. Nothing is copied or written but the metadata.
 
 The files must not be changed in place afterwards, so what changes while a system runs (/etc, /var,
-/home and the like) is left out. DIR must be on the store's file system.`
+/home and the like) is left out, and what others than root may write to. DIR must be on the store's file system.`
 
 func adoptCommand(s *session) cli.Command {
 	o := store.AdoptOptions{Inline: layer.Inline, Arch: runtime.GOARCH}
@@ -97,10 +97,14 @@ func adoptCommand(s *session) cli.Command {
 			if asJSON {
 				return json.NewEncoder(c.Out).Encode(map[string]any{
 					"name": o.Name, "digest": a.Image.Digest, "files": a.Files, "bytes": a.Bytes, "savedBytes": a.Saved,
+					"leftOut": a.Left,
 				})
 			}
 			fmt.Fprintf(c.Out, "%s\n%s\n%d files, %s, of which %s were in the store and are free now\n",
 				o.Name, a.Image.Digest, a.Files, size(a.Bytes), size(a.Saved))
+			if a.Left > 0 {
+				fmt.Fprintf(c.Out, "%d files left out, because others than root may change them\n", a.Left)
+			}
 			return nil
 		},
 	}

@@ -257,7 +257,7 @@ func TestAdoptedFileIsTheObject(t *testing.T) {
 	}
 	defer f.Close()
 	for range 2 {
-		if err := d.Adopt(f, digest); err != nil {
+		if _, err := d.Adopt(f, digest); err != nil {
 			t.Fatal(err)
 		}
 	}

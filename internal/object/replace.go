@@ -84,27 +84,30 @@ func (d *Dir) moveIn(from string, digest Digest) error {
 var ErrOtherDevice = errors.New("on another file system than the store")
 
 // Adopt makes a file that stands elsewhere on the same file system the object itself, whether or not
-// the object was there: one inode then serves both. The file must never change again.
-func (d *Dir) Adopt(f *os.File, digest Digest) error {
+// the object was there: one inode then serves both. The file must never change again. It returns the bytes of
+// the file that was the object before.
+func (d *Dir) Adopt(f *os.File, digest Digest) (was int64, err error) {
 	var mine, theirs unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &theirs); err != nil {
-		return &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+		return 0, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
-	err := unix.Fstatat(d.fd, digest.Path(), &mine, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && mine.Dev == theirs.Dev && mine.Ino == theirs.Ino {
-		return nil
+	if err := unix.Fstatat(d.fd, digest.Path(), &mine, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		if mine.Dev == theirs.Dev && mine.Ino == theirs.Ino {
+			return 0, nil
+		}
+		was = mine.Size
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // see sweep
-		return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+		return 0, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
 	tmp := filepath.Join(d.path, "0", unfinished+"adopt-"+digest.String())
 	_ = os.Remove(tmp)
 	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW)
 	if errors.Is(err, unix.EXDEV) {
-		return fmt.Errorf("%s: %w", f.Name(), ErrOtherDevice)
+		return 0, fmt.Errorf("%s: %w", f.Name(), ErrOtherDevice)
 	}
 	if err != nil {
-		return &fs.PathError{Op: "link", Path: f.Name(), Err: err}
+		return 0, &fs.PathError{Op: "link", Path: f.Name(), Err: err}
 	}
-	return d.moveIn(tmp, digest)
+	return was, d.moveIn(tmp, digest)
 }

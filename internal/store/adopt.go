@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -48,6 +49,7 @@ func DefaultSkip() []string {
 type Adopted struct {
 	Image *Image
 	Files int   // regular files in the tree
+	Left  int   // files that are not, because others than root may change them
 	Bytes int64 // of them
 	Saved int64 // bytes of objects that were in the store before, and are now one inode with the file
 }
@@ -55,7 +57,7 @@ type Adopted struct {
 // Adopt makes a directory tree an image without a copy: its files become the objects. So a container
 // that has the same library maps the same pages as the base system. The files must not change in place
 // afterwards (what package managers do, a new file under the old name, is no such change), and must
-// be on the store's file system.
+// be on the store's file system. Files that others than root may change are left out.
 func (s *Store) Adopt(ctx context.Context, dir string, o AdoptOptions) (Adopted, error) {
 	a, err := s.adopt(ctx, dir, o)
 	if err != nil {
@@ -196,11 +198,16 @@ func (w *adopter) add(name string) error {
 		if first, ok := w.seen[st.Ino]; ok && st.Nlink > 1 {
 			return w.b.Link(name, first)
 		}
+		err := w.contents(name, &in)
+		if errors.Is(err, errChangeable) {
+			w.done.Left++
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		if st.Nlink > 1 {
 			w.seen[st.Ino] = name
-		}
-		if err := w.contents(name, &in); err != nil {
-			return err
 		}
 	}
 	if in.Xattrs, err = w.xattrs(name); err != nil {
@@ -208,6 +215,13 @@ func (w *adopter) add(name string) error {
 	}
 	return w.b.Add(name, in)
 }
+
+// errChangeable is a file that must not be an object: who writes to it would write to every image that has it.
+var errChangeable = errors.New("others than root may change it")
+
+// changeable tells whether others than root may write to a file, or give themselves the right to. What an access
+// control list allows shows in the group's bits (acl(5)).
+func changeable(st *syscall.Stat_t) bool { return st.Uid != 0 || st.Mode&0o022 != 0 }
 
 // contents hashes a file, and makes it an object.
 func (w *adopter) contents(name string, in *erofs.Inode) error {
@@ -221,6 +235,9 @@ func (w *adopter) contents(name string, in *erofs.Inode) error {
 		return err
 	}
 	in.Size = info.Size()
+	if in.Size > w.o.Inline && changeable(stat(info)) {
+		return errChangeable
+	}
 	w.done.Files++
 	w.done.Bytes += in.Size
 	if in.Size <= w.o.Inline {
@@ -237,15 +254,10 @@ func (w *adopter) contents(name string, in *erofs.Inode) error {
 		return fmt.Errorf("%s: changed while it was read", name)
 	}
 	d := object.Digest(h.Sum(nil))
-	have, there, err := w.store.objects.Stat(d)
-	if err != nil {
-		return err
-	}
-	if there {
-		w.done.Saved += have
-	}
+	was, err := w.store.objects.Adopt(f, d)
+	w.done.Saved += was
 	in.Redirect = d.Redirect()
-	return w.store.objects.Adopt(f, d)
+	return err
 }
 
 func (w *adopter) xattrs(name string) ([]erofs.Xattr, error) {

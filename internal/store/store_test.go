@@ -402,6 +402,9 @@ func TestUsageAddsUp(t *testing.T) {
 }
 
 func TestAdoptSharesInodes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only its files are adopted")
+	}
 	dir := t.TempDir()
 	s, err := Open(filepath.Join(dir, "var/lib/tare/store"), Options{Reserve: -1})
 	if err != nil {
@@ -451,6 +454,39 @@ func TestAdoptSharesInodes(t *testing.T) {
 	}
 	if r, err := s.Verify(t.Context(), VerifyOptions{}); err != nil || len(r.Damaged) != 0 {
 		t.Errorf("verify: %+v, %v", r, err)
+	}
+	if a, err = s.Adopt(t.Context(), dir, AdoptOptions{Name: "base", Skip: DefaultSkip(), Inline: 2048}); err != nil || a.Saved != 0 {
+		t.Errorf("adopted again: %+v, %v, want nothing saved", a, err)
+	}
+}
+
+func TestAdoptLeavesWhatOthersMayChange(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(filepath.Join(dir, "var/store"), Options{Reserve: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	add(t, s, map[string]string{"x": big("x")}, "a")
+	for name, mode := range map[string]os.FileMode{"owned": 0o755, "group": 0o775, "all": 0o646, "good": 0o755} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(big("x")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(filepath.Join(dir, "owned"), 1000, 0); err != nil {
+		t.Skip("needs root:", err)
+	}
+	a, err := s.Adopt(t.Context(), dir, AdoptOptions{Name: "base", Skip: DefaultSkip()})
+	if err != nil || a.Files != 1 || a.Left != 3 {
+		t.Fatalf("adopted: %+v, %v, want one file, and three left out", a, err)
+	}
+	info, err := os.Stat(filepath.Join(s.objects.Path(), sum(big("x")).Path()))
+	if err != nil || info.Mode().Perm() != 0o755 || stat(info).Uid != 0 {
+		t.Errorf("the object is a file of mode %v, %v", info.Mode(), err)
 	}
 }
 
