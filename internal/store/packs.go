@@ -11,6 +11,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
@@ -99,6 +100,8 @@ func (s *Store) packGood(d digest.Digest) error {
 		return err
 	}
 	defer f.Close()
+	// From the medium: see object.Writer, of what the kernel could not write.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	got, err := digest.FromReader(f)
 	if err != nil {
 		return err

@@ -157,5 +157,13 @@ func (s *Store) barrier() error {
 	if err := unix.Syncfs(s.fd); err != nil {
 		return &fs.PathError{Op: "syncfs", Path: s.dir, Err: err}
 	}
+	// A file system that went read-only after an error has nothing to write, and says that all is well.
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(s.fd, &st); err != nil {
+		return &fs.PathError{Op: "statfs", Path: s.dir, Err: err}
+	}
+	if int64(st.Flags)&unix.ST_RDONLY != 0 {
+		return &fs.PathError{Op: "syncfs", Path: s.dir, Err: unix.EROFS}
+	}
 	return nil
 }

@@ -106,8 +106,25 @@ func (j *judge) whole(st *store.Store, i *store.Image, good map[object.Digest]bo
 	if sum != j.trees[i.Digest] {
 		return fmt.Errorf("image %s: damaged tree", i.Digest)
 	}
+	packs, err := i.Packs()
+	if err != nil {
+		return err
+	}
+	for _, d := range packs {
+		b, err := os.ReadFile(st.PackPath(d))
+		if err != nil {
+			return fmt.Errorf("image %s: %w", i.Digest, err)
+		}
+		if digest.FromBytes(b) != d {
+			return fmt.Errorf("image %s: damaged pack %s", i.Digest, d)
+		}
+	}
+	packed := map[object.Digest]bool{}
+	if err := st.Packed(i, func(d object.Digest) { packed[d] = true }); err != nil {
+		return err
+	}
 	return i.Objects(func(_ string, d object.Digest, size int64) error {
-		if good[d] {
+		if good[d] || packed[d] {
 			return nil
 		}
 		n, err := st.Objects().Verify(d)
@@ -186,9 +203,32 @@ func (j *judge) tidy(st *store.Store) error {
 		return err
 	}
 	need := map[object.Digest]bool{}
+	packs := map[string]bool{}
 	for _, i := range images {
-		if err := i.Objects(func(_ string, d object.Digest, _ int64) error { need[d] = true; return nil }); err != nil {
+		packed := map[object.Digest]bool{}
+		if err := st.Packed(i, func(d object.Digest) { packed[d] = true }); err != nil {
 			return err
+		}
+		if err := i.Objects(func(_ string, d object.Digest, _ int64) error {
+			if !packed[d] {
+				need[d] = true
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		used, err := i.Packs()
+		if err != nil {
+			return err
+		}
+		for _, d := range used {
+			packs[st.PackPath(d)] = true
+		}
+	}
+	there, _ := filepath.Glob(filepath.Join(st.Dir(), "packs/*"))
+	for _, p := range there {
+		if !packs[p] {
+			return fmt.Errorf("gc has left %s", p)
 		}
 	}
 	if err := st.Objects().All(func(d object.Digest, _ int64) error {

@@ -10,12 +10,16 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/transfer"
 )
 
 // A shelf is blobs and manifests by their digests, and tags: what a registry has. It is a source of
@@ -80,6 +84,33 @@ func (s *shelf) image(t *testing.T, tag string, layers ...[]byte) v1.Descriptor 
 	}
 	m.Config = s.put(v1.MediaTypeImageConfig, encode(t, config))
 	return s.manifest(t, tag, m)
+}
+
+// packed makes an image of packs of the one with a tag.
+func (s *shelf) packed(t *testing.T, from, tag string) {
+	t.Helper()
+	ctx := context.Background()
+	st, err := store.Open(filepath.Join(t.TempDir(), "store"), store.Options{Reserve: -1})
+	must(t, err)
+	defer st.Close()
+	got, err := transfer.Pull(ctx, s, from, st, transfer.PullOptions{})
+	must(t, err)
+	src, err := transfer.Pack(ctx, st, got.Image, t.TempDir(), transfer.PackOptions{})
+	must(t, err)
+	raw, err := src.Manifest(ctx, src.Desc)
+	must(t, err)
+	var m v1.Manifest
+	must(t, json.Unmarshal(raw, &m))
+	for _, d := range append(m.Layers, m.Config) {
+		r, err := src.Open(ctx, d, 0)
+		must(t, err)
+		b, err := io.ReadAll(r)
+		must(t, err)
+		must(t, r.Close())
+		s.put(d.MediaType, b)
+	}
+	s.manifests[src.Desc.Digest] = s.put(src.Desc.MediaType, raw)
+	s.tags[tag] = src.Desc.Digest
 }
 
 func (s *shelf) manifest(t *testing.T, tag string, m v1.Manifest) v1.Descriptor {

@@ -1,11 +1,13 @@
 package storetest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,14 +46,34 @@ func product(t *testing.T) *shelf {
 	return s
 }
 
+// stocked is the product, with one release packed, and its judge: made once, which takes a second.
+var stocked struct {
+	once  sync.Once
+	shelf *shelf
+	judge *judge
+}
+
+func stock(t *testing.T) (*shelf, *judge) {
+	t.Helper()
+	stocked.once.Do(func() {
+		s := product(t)
+		s.packed(t, "2", "packed")
+		j, err := newJudge(s, filepath.Join(t.TempDir(), "peace"))
+		must(t, err)
+		stocked.shelf, stocked.judge = s, j
+	})
+	s := *stocked.shelf
+	s.tags = maps.Clone(s.tags)
+	return &s, &judge{&s, maps.Clone(stocked.judge.trees)}
+}
+
 // newRecorder makes a disk with an empty file system, and mounts it.
 func newRecorder(t *testing.T, k filesystem, program string, slow time.Duration) *recorder {
 	t.Helper()
 	needFilesystem(t, k.name)
-	s := product(t)
-	j, err := newJudge(s, filepath.Join(t.TempDir(), "peace"))
-	must(t, err)
+	s, j := stock(t)
 	base := k.empty(t)
+	var err error
 	r := &recorder{t: t, recording: &recording{base: base, judge: j}, disk: newDisk(t, base, slow), registry: newRegistry(t, s)}
 	at := t.TempDir()
 	f := r.disk.open(t)
@@ -129,6 +151,7 @@ func (r *recorder) life() *recording {
 	g := r.registry
 	one, two, three := g.tags["1"], g.tags["2"], g.tags["3"]
 	r.pull("1")
+	r.pull("packed")
 	r.pull("2")
 	g.tags["stable"] = one
 	r.pull("stable")
@@ -143,6 +166,10 @@ func (r *recorder) life() *recording {
 	r.pull("3") // takes what the killed one left
 	r.run(removed(two, r.name("2"), r.name("stable")), "rmi", string(two))
 	r.pull("1")
+	r.run(removed(g.tags["packed"], r.name("packed")), "rmi", r.name("packed"))
+	r.killed("packed", 300_000)
+	r.settle()
+	r.pull("packed")
 	r.run(removed(three, r.name("3")), "rmi", r.name("3"))
 	r.settle()
 	return r.done()
