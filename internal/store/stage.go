@@ -162,7 +162,11 @@ func (st *Stage) place(dir string) error {
 	case err == nil:
 		st.dir = ""
 	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
-		// Another process committed the same image meanwhile: it is as good as ours.
+		// Another process committed the same image meanwhile: it is as good as ours, unless it is damaged.
+		there := Image{Digest: digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(dir)), dir: dir}
+		if there.verify() != nil {
+			return st.replace(dir)
+		}
 	default:
 		return &fs.PathError{Op: "rename", Path: st.dir, Err: err}
 	}

@@ -251,6 +251,19 @@ func TestDamagedImageIsRepairedAndKeepsNoOtherOut(t *testing.T) {
 	}
 }
 
+func TestCommitMendsADamagedImage(t *testing.T) {
+	s := open1(t)
+	files := map[string]string{"f": big("a")}
+	i := add(t, s, files, "a")
+	if err := os.Remove(filepath.Join(i.dir, configFile)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, files, "a")
+	if r, err := s.Verify(t.Context(), VerifyOptions{}); err != nil || len(r.Damaged) > 0 {
+		t.Errorf("Verify after a commit over damage = %v, %v", r, err)
+	}
+}
+
 func TestUseWaitsForNoGrave(t *testing.T) {
 	s := open1(t)
 	files := map[string]string{"f": big("a")}
