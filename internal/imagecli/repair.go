@@ -16,6 +16,9 @@ const repairLong = `Find damaged files as "tare store verify" does, and put good
 given with --from (another store, a base system, a USB stick), then from where the images came from.
 Only damaged files are written; running containers go on.`
 
+// local is the registry in the names of images that are at none: of adopted base systems.
+const local = "tare.local"
+
 type repair struct {
 	registries
 	from    []string
@@ -114,6 +117,9 @@ func (r *repair) again(ctx context.Context, st *store.Store, u store.Use, out *r
 		if err != nil {
 			continue
 		}
+		if ref.Registry == local {
+			return fmt.Errorf("repair image %s: no registry has it: adopt the base system again", name)
+		}
 		ref.Tag, ref.Digest = "", u.Image
 		src, err := r.source(ref.String(), func(string) {})
 		if err != nil {
@@ -143,7 +149,7 @@ func (r *repair) places(report store.Report) []string {
 		for _, u := range d.Uses {
 			for _, name := range u.Names {
 				ref, err := reference.Parse(name)
-				if err != nil || ref.Registry == "tare.local" {
+				if err != nil || ref.Registry == local {
 					continue
 				}
 				ref.Tag, ref.Digest = "", u.Image

@@ -85,7 +85,7 @@ func adoptCommand(s *session) cli.Command {
 				return err
 			}
 			if o.Name == "" {
-				o.Name = "tare.local/base:latest"
+				o.Name = local + "/base:latest"
 			}
 			if o.Skip = skip; len(skip) == 0 {
 				o.Skip = store.DefaultSkip()
