@@ -5,8 +5,8 @@
 // its inode has the number, its files inherit it, and the file system counts. Numbers are chosen under
 // a lock of the whole file system, so two processes, or two stores, never take the same.
 //
-// What is written to by a process with CAP_SYS_RESOURCE ext4 and f2fs do not bound; who mounts an
-// overlay has to lay it down (package rootfs).
+// A process with CAP_SYS_RESOURCE goes beyond the limits of ext4 and f2fs. Overlayfs, which writes with the
+// rights of who mounted it, lays that one down (since Linux 4.10).
 package quota
 
 import (

@@ -108,8 +108,7 @@ func (m *Mounter) mount(l Layout, mt Mount) error {
 	if mt.Upper == "" {
 		flags |= unix.MS_RDONLY
 	}
-	err = bounded(func() error { return unix.Mount("tare", mt.Target, "overlay", flags, options) })
-	if err != nil {
+	if err := unix.Mount("tare", mt.Target, "overlay", flags, options); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
 	if err := check(mt); err != nil {
