@@ -12,6 +12,7 @@ package quota
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -148,11 +149,10 @@ func (d *directory) own() (uint32, error) {
 
 // choose finds a number that has neither files nor a limit.
 func (d *directory) choose() (uint32, error) {
-	names, err := d.Readdirnames(1)
-	if len(names) > 0 {
+	switch _, err := d.Readdirnames(1); {
+	case err == nil:
 		return 0, errors.New("holds files that were written without a limit: remove them, or go on without")
-	}
-	if _, err := d.Seek(0, 0); err != nil {
+	case !errors.Is(err, io.EOF):
 		return 0, err
 	}
 	for id := uint32(first); id < first+count; id++ {
@@ -164,7 +164,6 @@ func (d *directory) choose() (uint32, error) {
 			return id, nil
 		}
 	}
-	_ = err
 	return 0, fmt.Errorf("all of %d projects are taken", count)
 }
 
