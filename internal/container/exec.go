@@ -183,6 +183,10 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 	}
 	if err := k.launch(); err != nil {
 		k.abort()
+		// A process that is ending has no root any more before it is dead.
+		if _, gone := os.Readlink("/proc/" + strconv.Itoa(w.init.pid) + "/root"); errors.Is(gone, os.ErrNotExist) {
+			return nil, ErrNotRunning
+		}
 		return nil, err
 	}
 	p := &Process{Pid: k.pid, pidfd: k.pidfd}
