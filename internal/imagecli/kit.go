@@ -104,7 +104,7 @@ func (p *packing) fetch(c *cli.Call, st *store.Store, name string) (*store.Image
 	if err != nil {
 		return nil, err
 	}
-	got, err := transfer.Pull(ctx, src, src.name, st, transfer.PullOptions{Choose: choose, Progress: show.event})
+	got, err := transfer.Pull(ctx, src.Source, src.name, st, transfer.PullOptions{Choose: choose, Progress: show.event})
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", name, err)
 	}

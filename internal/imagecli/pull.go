@@ -58,7 +58,7 @@ func (p *pull) run(s *session, c *cli.Call) error {
 		return err
 	}
 	defer st.Close()
-	got, err := transfer.Pull(ctx, src, src.name, st, transfer.PullOptions{
+	got, err := transfer.Pull(ctx, src.Source, src.name, st, transfer.PullOptions{
 		Choose: choose, Names: []string{src.local}, Progress: show.event,
 	})
 	show.end()

@@ -125,7 +125,7 @@ func (r *repair) again(ctx context.Context, st *store.Store, u store.Use, out *r
 		if err != nil {
 			return err
 		}
-		got, err := transfer.Pull(ctx, src, src.name, st, transfer.PullOptions{Again: true})
+		got, err := transfer.Pull(ctx, src.Source, src.name, st, transfer.PullOptions{Again: true})
 		src.close()
 		if err == nil {
 			out.Fixed++
@@ -173,7 +173,7 @@ func (r *repair) fetch(ctx context.Context, place string, fix *store.Repair) (in
 	if err != nil {
 		return 0, err
 	}
-	n, err := transfer.RepairFrom(ctx, src, src.name, choose, fix)
+	n, err := transfer.RepairFrom(ctx, src.Source, src.name, choose, fix)
 	if err != nil {
 		return n, fmt.Errorf("repair from %s: %w", filepath.Clean(place), err)
 	}

@@ -178,16 +178,25 @@ func (c *Client) get(ctx context.Context, e endpoint, name, mediaType string) (v
 // has. A stream that ends early or breaks returns an error; opened again where it
 // ended, it goes on.
 func (c *Client) Open(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset < 0 || offset > d.Size {
+		return nil, fault("fetch", c.object(string(d.Digest)), "", fmt.Errorf("offset %d of %d bytes", offset, d.Size))
+	}
+	return c.OpenPart(ctx, d, offset, d.Size)
+}
+
+// OpenPart opens a blob from a byte up to, and without, another. So the registry sends no more than is
+// read, and the connection can be used again. One that knows no ranges is errors.ErrUnsupported.
+func (c *Client) OpenPart(ctx context.Context, d v1.Descriptor, from, to int64) (io.ReadCloser, error) {
 	var stream io.ReadCloser
 	object := c.object(string(d.Digest))
-	if offset < 0 || offset > d.Size {
-		return nil, fault("fetch", object, "", fmt.Errorf("offset %d of %d bytes", offset, d.Size))
+	if from < 0 || from > to || to > d.Size {
+		return nil, fault("fetch", object, "", fmt.Errorf("bytes %d to %d of %d", from, to, d.Size))
 	}
-	if offset == d.Size {
+	if from == to {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	err := c.read(ctx, "fetch", object, func(e endpoint) (err error) {
-		if stream, err = c.open(ctx, e, d, offset); err == nil {
+		if stream, err = c.open(ctx, e, d, from, to); err == nil {
 			c.came(d, e)
 		}
 		return err
@@ -229,14 +238,21 @@ func (c *Client) isSuspect(host string) bool {
 	return c.suspect[host]
 }
 
-func (c *Client) open(ctx context.Context, e endpoint, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
+func (c *Client) open(ctx context.Context, e endpoint, d v1.Descriptor, offset, end int64) (io.ReadCloser, error) {
 	header := http.Header{}
-	if offset > 0 {
+	switch {
+	case end < d.Size:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, end-1))
+	case offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	resp, err := c.do(ctx, e, http.MethodGet, "blobs/"+string(d.Digest), header)
 	if err != nil {
 		return nil, err
+	}
+	if end < d.Size && resp.StatusCode == http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("range of bytes: %w", errors.ErrUnsupported)
 	}
 	skip, err := place(resp, d.Size, offset)
 	if err != nil {
@@ -248,7 +264,7 @@ func (c *Client) open(ctx context.Context, e endpoint, d v1.Descriptor, offset i
 		resp.Body.Close()
 		return nil, err
 	}
-	return &exact{ReadCloser: resp.Body, left: d.Size - offset}, nil
+	return &exact{ReadCloser: resp.Body, left: end - offset}, nil
 }
 
 // place returns how many bytes of a response stand before offset.

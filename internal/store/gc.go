@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -69,7 +70,7 @@ func (s *Store) gc() (Freed, error) {
 		return f, err
 	}
 	defer l.Close()
-	if err := s.sweepTmp(); err != nil {
+	if err := errors.Join(s.sweepTmp(), s.sweepRefs()); err != nil {
 		return f, err
 	}
 	known, err := s.known()

@@ -82,14 +82,24 @@ func (s *Store) Untag(name string) error {
 	return s.barrier()
 }
 
-// setRef is atomic, and not made to last.
-func (s *Store) setRef(name string, d digest.Digest) error {
+// CheckName refuses a name that cannot be one of the store's, before anything is done for it.
+func CheckName(name string) error {
 	file := escape.Replace(name)
 	if len(file) > 255 || file == "" || file == "." || file == ".." {
 		return fmt.Errorf("name image %.64s…: a name of %d bytes, more than a file's may have", name, len(file))
 	}
+	return nil
+}
+
+const refPrefix = "ref-"
+
+// setRef is atomic, and not made to last.
+func (s *Store) setRef(name string, d digest.Digest) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
 	target := "../images/" + d.Encoded()
-	to := s.path("refs", file)
+	to := s.path("refs", escape.Replace(name))
 	if have, err := os.Readlink(to); err == nil && have == target {
 		return nil
 	}
@@ -97,13 +107,18 @@ func (s *Store) setRef(name string, d digest.Digest) error {
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	tmp := s.path("tmp", "ref-"+randomName())
-	if err := os.Symlink(target, tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, to); err != nil {
+	for range 8 {
+		tmp := s.path("tmp", refPrefix+randomName())
+		if err := os.Symlink(target, tmp); err != nil {
+			return err
+		}
+		if err = os.Rename(tmp, to); err == nil {
+			return nil
+		}
 		os.Remove(tmp)
-		return err
+		if !errors.Is(err, fs.ErrNotExist) { // else a gc swept it away in between
+			return err
+		}
 	}
-	return nil
+	return err
 }

@@ -150,9 +150,23 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 		}
 	}
 	if err := s.barrier(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, st.withdraw(s.path("images", d.Encoded())))
 	}
 	return s.Image(d)
+}
+
+// withdraw takes the image's name back when it may not last: the next pull must not find it and
+// believe in it.
+func (st *Stage) withdraw(dir string) error {
+	if st.dir != "" {
+		return nil // it was there before us
+	}
+	back := st.store.path("tmp", "image-"+randomName())
+	if err := os.Rename(dir, back); err != nil {
+		return err
+	}
+	st.dir = back
+	return nil
 }
 
 // place makes the stage the image's directory.
@@ -260,8 +274,8 @@ func (s *Store) sweepTmp() error {
 	}
 	for _, e := range entries {
 		name := s.path("tmp", e.Name())
-		if strings.HasPrefix(e.Name(), "ref-") {
-			continue // a moment's link; gc has the lock that makes it safe to remove
+		if strings.HasPrefix(e.Name(), refPrefix) {
+			continue // a moment's link: see sweepRefs
 		}
 		l, err := lock(name, unix.LOCK_EX|unix.LOCK_NB)
 		if err != nil {
@@ -274,6 +288,16 @@ func (s *Store) sweepTmp() error {
 		}
 	}
 	return nil
+}
+
+// sweepRefs removes the links that killed commands left on their way to refs/. setRef makes one anew
+// that is taken from it here.
+func (s *Store) sweepRefs() error {
+	links, err := filepath.Glob(s.path("tmp", refPrefix+"*"))
+	for _, name := range links {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 func randomName() string {

@@ -55,9 +55,14 @@ func (f *fetcher) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, err
 	return &counted{Reader: r, f: f, d: d}, nil
 }
 
-// openFrom opens a blob at a byte, and goes on after a broken connection. Its end, at which all of it
-// would be verified, must not be reached.
-func (f *fetcher) openFrom(ctx context.Context, d v1.Descriptor, from int64) (io.ReadCloser, error) {
+// A parter opens a blob up to a byte, and sends no more.
+type parter interface {
+	OpenPart(ctx context.Context, d v1.Descriptor, from, to int64) (io.ReadCloser, error)
+}
+
+// openPart opens a blob from a byte up to another, and goes on after a broken connection. The blob's
+// end, at which all of it would be verified, must not be reached.
+func (f *fetcher) openPart(ctx context.Context, d v1.Descriptor, from, to int64) (io.ReadCloser, error) {
 	o := f.blob
 	o.Resumed = func(at int64, cause error) {
 		f.progress(Event{Kind: "resume", Blob: d.Digest, Current: from + at, Total: d.Size, Cause: cause})
@@ -65,6 +70,9 @@ func (f *fetcher) openFrom(ctx context.Context, d v1.Descriptor, from int64) (io
 	rest := d
 	rest.Size -= from
 	r, err := blob.NewReader(ctx, rest, func(ctx context.Context, at int64) (io.ReadCloser, error) {
+		if p, ok := f.src.(parter); ok {
+			return p.OpenPart(ctx, d, from+at, to)
+		}
 		return f.src.Open(ctx, d, from+at)
 	}, o)
 	if err != nil {

@@ -16,25 +16,44 @@ import (
 // answer takes a round trip at least, and often a connection.
 const gap = 64 << 10
 
+// A span is bytes of a blob.
+type span struct{ from, to int64 }
+
+// join adds the next span, and makes one of two that are near.
+func join(all []span, next span) []span {
+	if n := len(all) - 1; n >= 0 && next.from-all[n].to <= gap {
+		all[n].to = max(all[n].to, next.to)
+		return all
+	}
+	return append(all, next)
+}
+
 // A cursor reads parts of a blob, each further on than the last or opened anew.
 type cursor struct {
-	open func(from int64) (io.ReadCloser, error)
-	body io.ReadCloser
-	at   int64
-	to   int64 // where the part ends
-	err  error // of the source, which is no fault of what is read
+	open  func(from, to int64) (io.ReadCloser, error)
+	spans []span // that will be read, in order
+	body  io.ReadCloser
+	at    int64
+	to    int64 // where the part ends
+	end   int64 // and what was asked for
+	err   error // of the source, which is no fault of what is read
 }
 
 // seek begins a part.
 func (c *cursor) seek(from, to int64) error {
 	c.to = to
-	if c.body != nil && from >= c.at && from-c.at <= gap {
+	if c.body != nil && from >= c.at && from-c.at <= gap && to <= c.end {
 		n, err := io.CopyN(io.Discard, c.body, from-c.at)
 		c.at += n
 		return c.note(err)
 	}
 	c.close()
-	body, err := c.open(from)
+	c.end = to
+	for len(c.spans) > 0 && c.spans[0].from <= from {
+		c.end = max(c.end, c.spans[0].to)
+		c.spans = c.spans[1:]
+	}
+	body, err := c.open(from, c.end)
 	if err != nil {
 		return c.note(err)
 	}

@@ -26,6 +26,7 @@ type partial struct {
 	desc   v1.Descriptor
 	table  *toc.Table
 	there  []bool // by entry: its contents need not be fetched
+	spans  []span // of the blob, that are to be fetched
 	stage  *store.Stage
 	tree   layer.Builder
 	unpack *unpacking
@@ -46,13 +47,15 @@ func (p *puller) partial(ctx context.Context, d v1.Descriptor, b layer.Builder, 
 		err = l.plan(ctx, place)
 	}
 	switch {
-	case errors.Is(err, toc.ErrUnusable), errors.Is(err, errMostly):
+	case errors.Is(err, toc.ErrUnusable), errors.Is(err, errMostly), errors.Is(err, errors.ErrUnsupported):
 		p.o.Progress(Event{Kind: "whole", Blob: d.Digest, Total: d.Size, Cause: err})
 		return layer.Stats{}, false, nil
 	case err != nil:
 		return layer.Stats{}, false, fmt.Errorf("layer %s: %w", d.Digest, err)
 	}
-	l.unpack = newUnpacking(l.table.Format, &cursor{open: func(from int64) (io.ReadCloser, error) { return p.openFrom(ctx, d, from) }})
+	l.unpack = newUnpacking(l.table.Format, &cursor{spans: l.spans, open: func(from, to int64) (io.ReadCloser, error) {
+		return p.openPart(ctx, d, from, to)
+	}})
 	defer l.unpack.close()
 	for n := range l.table.Entries {
 		if err := ctx.Err(); err != nil {
@@ -72,7 +75,7 @@ var errMostly = errors.New("most of it is missing here")
 func (l *partial) plan(ctx context.Context, place *toc.Place) error {
 	var err error
 	l.table, err = place.Load(func(from, to int64) (io.ReadCloser, error) {
-		r, err := l.openFrom(ctx, l.desc, from)
+		r, err := l.openPart(ctx, l.desc, from, to)
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +111,7 @@ func (l *partial) plan(ctx context.Context, place *toc.Place) error {
 		}
 		missing += max(0, e.To-max(e.From, end))
 		end = max(end, e.To)
+		l.spans = join(l.spans, span{e.From, e.To})
 	}
 	if missing > l.desc.Size*mostly/100 {
 		return fmt.Errorf("%w: %d bytes of %d", errMostly, missing, l.desc.Size)

@@ -87,6 +87,11 @@ func Pull(ctx context.Context, src Source, name string, s *store.Store, o PullOp
 		o.Progress = func(Event) {}
 	}
 	p := &puller{fetcher: fetcher{src: src, blob: o.Blob, progress: o.Progress}, store: s, o: o}
+	for _, name := range o.Names {
+		if err := store.CheckName(name); err != nil {
+			return Pulled{}, err
+		}
+	}
 	top, err := src.Resolve(ctx, name)
 	if err != nil {
 		return Pulled{}, err

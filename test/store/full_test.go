@@ -200,7 +200,7 @@ func TestDiskThatFailsToWrite(t *testing.T) {
 	needFilesystem(t, "ext4")
 	k := filesystems()[0]
 	// The first writes are data; those of the journal come after them.
-	for tag, writes := range map[string]int{"1": 20, "packed": 10} {
+	for tag, writes := range map[string]int{"1": 20, "packed": 20} {
 		t.Run(tag, func(t *testing.T) { failToWrite(t, k, tag, writes) })
 	}
 }
