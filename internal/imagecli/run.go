@@ -183,10 +183,9 @@ func (r *run) mount(s *session, in *instance, st *store.Store, image *store.Imag
 		},
 		Target: r.o.Rootfs,
 	}
-	if !r.o.ReadOnly {
-		if mt.Upper, mt.Work, err = r.writable(s, in); err != nil {
-			return err
-		}
+	// With --read-only, too: the places to mount on are made there, before nothing can be written.
+	if mt.Upper, mt.Work, err = r.writable(s, in); err != nil {
+		return err
 	}
 	if _, err := in.mounter.Mount(mt); err != nil {
 		return err

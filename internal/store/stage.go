@@ -178,7 +178,7 @@ func (st *Stage) place(dir string) error {
 	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
 		// Another process committed the same image meanwhile: it is as good as ours, unless it is damaged.
 		there := Image{Digest: digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(dir)), dir: dir}
-		if there.verify() != nil {
+		if there.Check() != nil {
 			return st.replace(dir)
 		}
 	default:

@@ -202,7 +202,7 @@ func (i *Image) Objects(visit func(path string, d object.Digest, size int64) err
 
 // verifyImage checks an image's own files, and its packs.
 func (s *Store) verifyImage(i *Image) error {
-	if err := i.verify(); err != nil {
+	if err := i.Check(); err != nil {
 		return err
 	}
 	packs, err := i.Packs()
@@ -217,9 +217,9 @@ func (s *Store) verifyImage(i *Image) error {
 	return nil
 }
 
-// verify checks the files of an image by their digests: the manifest by the image's, the config by the
+// Check checks the files of an image by their digests: the manifest by the image's, the config by the
 // manifest's, the tree by its name's.
-func (i *Image) verify() error {
+func (i *Image) Check() error {
 	m, raw, err := i.Manifest()
 	if err != nil {
 		return err

@@ -190,12 +190,23 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 	if err != nil {
 		return nil, false, err
 	}
-	if i, err := p.store.Image(d.Digest); err == nil && !p.o.Again {
+	there, again := p.there(d.Digest)
+	if there != nil && !again {
+		config, _, err := there.Config()
+		if err == nil {
+			err = p.suits(d, config)
+		}
+		if err != nil {
+			return nil, false, err
+		}
 		p.o.Progress(Event{Kind: "exists", Blob: d.Digest})
-		return i, false, p.name(i)
+		return there, false, p.name(there)
 	}
 	config, rawConfig, err := p.config(ctx, m.Config)
 	if err != nil {
+		return nil, false, err
+	}
+	if err := p.suits(d, config); err != nil {
 		return nil, false, err
 	}
 	if got, want := len(config.RootFS.DiffIDs), len(m.Layers); got != want && !isPacked(m) {
@@ -210,11 +221,38 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 		return nil, false, err
 	}
 	commit := stage.Commit
-	if p.o.Again {
+	if again {
 		commit = stage.Replace
 	}
 	i, err := commit(d.Digest, raw, rawConfig, p.o.Names...)
 	return i, true, err
+}
+
+// there is the image when the store has it, and whether it must be fetched all the same: because that
+// was asked for, or because its own files are damaged. Its objects are verify's business.
+func (p *puller) there(d digest.Digest) (i *store.Image, again bool) {
+	i, err := p.store.Image(d)
+	if err != nil {
+		return nil, false
+	}
+	return i, p.o.Again || i.Check() != nil
+}
+
+// suits refuses an image for another machine, where no index said for which it is. An image that says
+// nothing is taken.
+func (p *puller) suits(d v1.Descriptor, config v1.Image) error {
+	if p.o.Choose == nil || d.Platform != nil || config.Architecture == "" {
+		return nil
+	}
+	is := config.Platform
+	if is.OS == "" {
+		is.OS = "linux"
+	}
+	d.Platform = &is
+	if _, err := p.o.Choose(v1.Index{Manifests: []v1.Descriptor{d}}); err != nil {
+		return fmt.Errorf("image %s: %w", d.Digest, err)
+	}
+	return nil
 }
 
 func (p *puller) name(i *store.Image) error {
