@@ -51,14 +51,14 @@ func TestNameDecidesWhatItIs(t *testing.T) {
 		"runtime --version":      "tare-runtime version ",
 		"runtime":                "usage: tare runtime ",
 		"help runtime run":       "usage: tare runtime run ",
-		"":                       "usage: tare COMMAND",
+		"":                       "usage: tare [flags] COMMAND",
 		"__complete runtime kil": "kill\n",
 	} {
 		if out, errs, status := call(t, "tare", strings.Fields(line)...); status != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("tare %s: %d %q %q", line, status, out, errs)
 		}
 	}
-	if _, errs, status := call(t, "tare", "run", "web"); status != 2 || !strings.HasPrefix(errs, "tare: unknown command") {
-		t.Errorf("tare run: %d %q", status, errs)
+	if _, errs, status := call(t, "tare", "runn", "web"); status != 2 || !strings.HasPrefix(errs, "tare: unknown command") {
+		t.Errorf("tare runn: %d %q", status, errs)
 	}
 }

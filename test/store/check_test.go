@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
@@ -45,8 +44,7 @@ func newJudge(s *shelf, dir string) (*judge, error) {
 
 func (j *judge) pull(st *store.Store, d digest.Digest) (*store.Image, error) {
 	got, err := transfer.Pull(context.Background(), j.shelf, string(d), st, transfer.PullOptions{
-		Choose: func(v1.Index) (v1.Descriptor, error) { return v1.Descriptor{}, errors.ErrUnsupported },
-		Names:  []string{"judge/" + d.Encoded()[:8] + ":latest"},
+		Names: []string{"judge/" + d.Encoded()[:8] + ":latest"},
 	})
 	return got.Image, err
 }
