@@ -22,13 +22,7 @@ func duCommand(s *session) cli.Command {
 			f.Bool(&asJSON, "json", "", "print JSON")
 			f.Bool(&pairs, "pairs", "", "show what each two images share")
 		},
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			u, err := st.Usage()
 			if err != nil {
 				return err
@@ -40,7 +34,7 @@ func duCommand(s *session) cli.Command {
 				return pairTable(c, u)
 			}
 			return usageTable(c, u)
-		},
+		}),
 	}
 }
 

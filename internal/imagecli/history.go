@@ -31,13 +31,7 @@ func historyCommand(s *session) cli.Command {
 			f.Bool(&asJSON, "json", "", "print JSON")
 			f.Bool(&whole, "no-trunc", "", "print all of each step")
 		},
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			i, err := find(st, c.Args[0])
 			if err != nil {
 				return err
@@ -50,7 +44,7 @@ func historyCommand(s *session) cli.Command {
 				return json.NewEncoder(c.Out).Encode(steps)
 			}
 			return historyTable(c, steps, whole)
-		},
+		}),
 	}
 }
 

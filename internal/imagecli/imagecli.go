@@ -70,6 +70,19 @@ func (s *session) mounter() *rootfs.Mounter {
 	return &rootfs.Mounter{Run: filepath.Join(s.run, "mnt")}
 }
 
+// onStore is the Run of a command that works on the open store, in little memory.
+func (s *session) onStore(run func(*cli.Call, *store.Store) error) func(*cli.Call) error {
+	return func(c *cli.Call) error {
+		work()
+		st, err := s.open()
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return run(c, st)
+	}
+}
+
 func (s *session) open() (*store.Store, error) {
 	root, err := filepath.Abs(s.root)
 	if err != nil {

@@ -35,13 +35,7 @@ func imagesCommand(s *session) cli.Command {
 			f.Bool(&asJSON, "json", "", "print JSON")
 			f.Bool(&quiet, "quiet", "q", "print the digests alone")
 		},
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			all, err := st.Images()
 			if err != nil {
 				return err
@@ -57,7 +51,7 @@ func imagesCommand(s *session) cli.Command {
 				return json.NewEncoder(c.Out).Encode(list)
 			}
 			return imageTable(c, list)
-		},
+		}),
 	}
 }
 

@@ -54,13 +54,7 @@ func inspectCommand(s *session) cli.Command {
 		Name: "inspect", Args: "IMAGE...", MinArgs: 1, MaxArgs: cli.Many,
 		Short: "print all about images as JSON",
 		Long:  "Print what is known of images as a JSON list, in the fields of docker inspect.",
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			all := []inspected{}
 			for _, arg := range c.Args {
 				i, err := find(st, arg)
@@ -77,7 +71,7 @@ func inspectCommand(s *session) cli.Command {
 			e.SetIndent("", "    ")
 			e.SetEscapeHTML(false)
 			return e.Encode(all)
-		},
+		}),
 	}
 }
 

@@ -236,7 +236,7 @@ func (s *session) sweepLayers() error {
 func sweepLayer(at string) error {
 	own, err := lockDir(at)
 	if err != nil {
-		return nil //nolint:nilerr // somebody uses it, or it is gone
+		return nil // somebody uses it, or it is gone
 	}
 	return (&upperLayer{at, own}).remove()
 }

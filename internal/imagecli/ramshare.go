@@ -34,13 +34,7 @@ func ramshareCommand(s *session) cli.Command {
 	return cli.Command{
 		Name: "ramshare", Short: "show what images share in memory", Long: ramshareLong,
 		Flags: func(f *cli.Flags) { f.Bool(&asJSON, "json", "", "print JSON") },
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			r, err := measureRAM(st)
 			if err != nil {
 				return err
@@ -58,7 +52,7 @@ func ramshareCommand(s *session) cli.Command {
 			}
 			fmt.Fprintf(c.Out, "\nin memory %s, saved %s\n", size(r.Resident), size(r.Sum-r.Resident))
 			return nil
-		},
+		}),
 	}
 }
 

@@ -24,13 +24,7 @@ func rmiCommand(s *session) cli.Command {
 			f.Bool(&noGC, "no-gc", "", "leave the files of the image to a later gc")
 			f.Bool(&force, "force", "f", "an image that is not there is no error")
 		},
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			errs := []error{s.sweep(), s.sweepLayers()}
 			for _, arg := range c.Args {
 				err := remove(s, c, st, arg)
@@ -44,7 +38,7 @@ func rmiCommand(s *session) cli.Command {
 				errs = append(errs, err, sweepStubs(st))
 			}
 			return errors.Join(errs...)
-		},
+		}),
 	}
 }
 

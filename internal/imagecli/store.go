@@ -30,13 +30,7 @@ func gcCommand(s *session) cli.Command {
 	return cli.Command{
 		Name: "gc", Short: "remove files that no image has", Long: gcLong,
 		Flags: func(f *cli.Flags) { f.Bool(&asJSON, "json", "", "print JSON") },
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			if err := errors.Join(s.sweep(), s.sweepLayers(), s.sweepVolumes(), sweepStubs(st)); err != nil {
 				return err
 			}
@@ -49,7 +43,7 @@ func gcCommand(s *session) cli.Command {
 			}
 			fmt.Fprintf(c.Out, "freed %s in %d files\n", size(freed.Bytes), freed.Objects)
 			return nil
-		},
+		}),
 	}
 }
 

@@ -77,7 +77,7 @@ func sweepStubs(st *store.Store) error {
 func (s *session) sweepOne(id, dir string) (swept bool, err error) {
 	l, err := lockDir(dir)
 	if err != nil {
-		return false, nil //nolint:nilerr // somebody runs it, or it is gone
+		return false, nil // somebody runs it, or it is gone
 	}
 	defer l.Close()
 	c, err := (container.Store{Root: filepath.Join(s.run, "runtime")}).Load(id)

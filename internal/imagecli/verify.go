@@ -29,13 +29,7 @@ func verifyCommand(s *session) cli.Command {
 			f.String(&budget, "budget", "", "read at most `SIZE` bytes of files")
 			f.Bool(&asJSON, "json", "", "print JSON")
 		},
-		Run: func(c *cli.Call) error {
-			work()
-			st, err := s.open()
-			if err != nil {
-				return err
-			}
-			defer st.Close()
+		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			report, err := s.verify(c, st, budget)
 			if err != nil {
 				return err
@@ -49,7 +43,7 @@ func verifyCommand(s *session) cli.Command {
 				return &cli.Exit{Status: 1}
 			}
 			return err
-		},
+		}),
 	}
 }
 

@@ -44,15 +44,6 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// OpenReadOnly opens a directory that is not changed.
-func OpenReadOnly(path string) (*Dir, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return &Dir{path: path, fd: fd}, nil
-}
-
 // Close gives the descriptor back.
 func (d *Dir) Close() error { return unix.Close(d.fd) }
 

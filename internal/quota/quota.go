@@ -56,7 +56,7 @@ func Of(dir string) (u Usage, ok bool, err error) {
 	defer d.Close()
 	own, err := d.own()
 	if err != nil || own == 0 {
-		return u, false, nil //nolint:nilerr // a file system without projects has no limits
+		return u, false, nil // a file system without projects has no limits
 	}
 	q, err := d.get(own)
 	if err != nil {
@@ -75,7 +75,7 @@ func Release(dir string) error {
 	defer d.Close()
 	own, err := d.own()
 	if err != nil || own == 0 {
-		return nil //nolint:nilerr // as in Of
+		return nil // as in Of
 	}
 	if err := d.set(own, 0); err != nil {
 		return fmt.Errorf("take the limit of %s away: %w", dir, err)
@@ -144,7 +144,7 @@ func (d *directory) own() (uint32, error) {
 	if err == nil && a.Project == b.Project {
 		return 0, nil
 	}
-	return a.Project, nil //nolint:nilerr // the directory is where a file system is mounted
+	return a.Project, nil // the directory is where a file system is mounted
 }
 
 // choose finds a number that has neither files nor a limit.

@@ -30,7 +30,8 @@ type Source interface {
 
 // PullOptions of Pull. The zero value works.
 type PullOptions struct {
-	// Choose picks the manifest of an index that is for this machine.
+	// Choose picks the manifest of an index that is for this machine, and says whether an image that no
+	// index names is. Nil refuses an index and takes any image.
 	Choose func(v1.Index) (v1.Descriptor, error)
 	// Names are what the image is called once it is there.
 	Names []string
@@ -150,6 +151,9 @@ func (p *puller) manifest(ctx context.Context, d v1.Descriptor) (v1.Descriptor, 
 	var index v1.Index
 	if err := json.Unmarshal(raw, &index); err != nil {
 		return d, nil, fmt.Errorf("index %s: %w: %w", d.Digest, ErrManifest, err)
+	}
+	if p.o.Choose == nil {
+		return d, nil, fmt.Errorf("index %s: of several images, where one is wanted: %w", d.Digest, ErrManifest)
 	}
 	chosen, err := p.o.Choose(index)
 	if err != nil {

@@ -34,7 +34,7 @@ func RepairFromDir(ctx context.Context, r *store.Repair, dir string) error {
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil //nolint:nilerr // it is gone; another file may be the one
+			return nil // it is gone; another file may be the one
 		}
 		return r.Offer(func() (io.ReadCloser, error) { return os.Open(path) }, info.Size())
 	})

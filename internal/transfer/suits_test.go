@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -54,5 +55,15 @@ func TestDamagedImageIsPulledAgain(t *testing.T) {
 	}
 	if r, err := s.Verify(t.Context(), store.VerifyOptions{}); err != nil || len(r.Damaged) != 0 {
 		t.Errorf("Verify = %+v, %v", r, err)
+	}
+}
+
+func TestIndexNeedsAChoice(t *testing.T) {
+	p, s := newPlace(), newStore(t)
+	p.named["several"] = p.document(t, v1.MediaTypeImageIndex, v1.Index{
+		MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{p.image(t, "amd64")},
+	})
+	if _, err := transfer.Pull(t.Context(), p, "several", s, transfer.PullOptions{}); !errors.Is(err, transfer.ErrManifest) {
+		t.Errorf("err = %v", err)
 	}
 }
