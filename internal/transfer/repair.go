@@ -65,8 +65,7 @@ func RepairFrom(ctx context.Context, src Source, name string, choose func(v1.Ind
 		if r.Left() == 0 {
 			break
 		}
-		open := func(ctx context.Context) (io.ReadCloser, error) { return p.open(ctx, d) }
-		_, err := layer.Unpack(ctx, open, layer.Layer{Name: d.Digest.String(), Size: d.Size}, b, taker{r})
+		_, err := layer.Unpack(ctx, p.opener(d), layer.Layer{Name: d.Digest.String(), Size: d.Size}, b, taker{r})
 		if err != nil && !errors.Is(err, errEnough) {
 			return p.fetched, err
 		}
