@@ -44,7 +44,7 @@ func fill(t *testing.T, at string, free int64) (undo func()) {
 	f, err := os.Create(path)
 	must(t, err)
 	defer f.Close()
-	for size := int64(st.Bavail)*st.Bsize - free; size > 0; size -= 16 << 10 {
+	for size := int64(st.Bavail)*int64(st.Bsize) - free; size > 0; size -= 16 << 10 {
 		err := unix.Fallocate(fd(f), 0, 0, size)
 		if err == nil {
 			break
@@ -162,7 +162,7 @@ func TestReserveAndRemovalOnAFullDisk(t *testing.T) {
 	}
 	var st unix.Statfs_t
 	must(t, unix.Statfs(at, &st))
-	if free := int64(st.Bavail) * st.Bsize; free < 2<<20 {
+	if free := int64(st.Bavail) * int64(st.Bsize); free < 2<<20 {
 		t.Errorf("%d bytes are free, the reserve was more", free)
 	}
 	undo()
