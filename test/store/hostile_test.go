@@ -79,7 +79,7 @@ func refusedLayers() map[string]struct {
 		"xattr twice":                   {stream(pax("SCHILY.xattr.user.a=v", "LIBARCHIVE.xattr.user%2Ea=dg"), regular("a", "1")), "twice"},
 		"xattr of bad base64":           {stream(pax("LIBARCHIVE.xattr.user.a=!!"), regular("a", "1")), "base64"},
 		"sparse: larger than anything":  {stream(sparse("a", math.MaxInt64, "1\n9223372036854775806\n1\n")), "unpacks to too much"},
-		"sparse: 40 GiB":                {stream(sparse("a", 40<<30, fmt.Sprintf("1\n%d\n1\n", 40<<30-1))), "unpacks to too much"},
+		"sparse: 40 GiB":                {stream(sparse("a", 40<<30, fmt.Sprintf("1\n%d\n1\n", int64(40<<30-1)))), "unpacks to too much"},
 		"sparse: overlaps":              {stream(sparse("a", 100, "2\n0\n50\n10\n50\n")), "tar: "},
 		"sparse: beyond the end":        {stream(sparse("a", 100, "1\n100\n1\n")), "tar: "},
 		"sparse: negative":              {stream(sparse("a", 100, "1\n-1\n1\n")), "tar: "},
