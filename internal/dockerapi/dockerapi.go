@@ -1,0 +1,2 @@
+// Package dockerapi serves the Docker Engine API over package engine.
+package dockerapi

@@ -1,0 +1,2 @@
+// Package network gives containers networks: bridges, addresses, filters, names.
+package network
