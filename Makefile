@@ -62,6 +62,10 @@ vm-arm: ## only those in machines with 64- and 32-bit ARM
 vm-old: ## those of vm on Linux 5.10, which make test leaves out
 	@test/run.sh vm-old
 
+.PHONY: crash
+crash: ## power cuts in more than 10,000 states, which make test leaves out
+	@test/run.sh crash
+
 .PHONY: demo
 demo: ## a container from Debian packages, with limits, step by step
 	@test/install.sh demo

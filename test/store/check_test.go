@@ -164,6 +164,26 @@ func names(st *store.Store, m *model) error {
 	return nil
 }
 
+// verify holds the store's own verification against what the test knows: it must come to its end, and
+// blame nothing but what the test itself has damaged.
+func verify(dir string, hurt []object.Digest) error {
+	st, err := store.Open(dir, store.Options{Reserve: -1})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	report, err := st.Verify(context.Background(), store.VerifyOptions{})
+	if err != nil {
+		return err
+	}
+	for _, d := range report.Damaged {
+		if !slices.Contains(hurt, d.Object) {
+			return fmt.Errorf("verify: %s %s: %s", d.Object, d.Name, d.Cause)
+		}
+	}
+	return nil
+}
+
 // goesOn judges what comes after the cut: every image can be pulled and is what it should be, and gc
 // leaves what they need and nothing else.
 func (j *judge) goesOn(dir string, pulls []digest.Digest, hurt ...object.Digest) error {

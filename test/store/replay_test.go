@@ -17,7 +17,7 @@ type cut struct {
 	place int // in the log
 	kind  string
 	disk  *content
-	lucky bool // try also how it goes on
+	lucky bool // verify, too, and try how it goes on
 }
 
 // cuts calls visit for about count states of the disk after a cut, evenly over the log. Of what was
@@ -157,6 +157,9 @@ func (j *judge) cut(k filesystem, at string, c cut, m *model) (err error) {
 		return nil // before the first command's directories were on the disk
 	}
 	if err := j.store(dir, m); err != nil || !c.lucky {
+		return err
+	}
+	if err := verify(dir, m.hurt); err != nil {
 		return err
 	}
 	var all []digest.Digest
