@@ -97,8 +97,8 @@ func (p *importing) input(o *transfer.ImportOptions, c *cli.Call) (io.ReadCloser
 
 func (p *importing) options(o *transfer.ImportOptions, names []string) error {
 	for _, line := range p.changes {
-		if err := change(&o.Config, line); err != nil {
-			return err
+		if err := transfer.Change(&o.Config, line); err != nil {
+			return fmt.Errorf("--%w", err)
 		}
 	}
 	for _, name := range names {

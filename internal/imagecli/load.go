@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/console"
 	"tare.dev/tare/internal/layout"
-	"tare.dev/tare/internal/reference"
 	"tare.dev/tare/internal/store"
 	"tare.dev/tare/internal/transfer"
 )
@@ -62,7 +59,7 @@ func (p *load) run(s *session, c *cli.Call) error {
 		return fmt.Errorf("load: %w", err)
 	}
 	defer r.Close()
-	all := archived(r.List(), choose)
+	all := transfer.Archived(r.List(), choose)
 	if len(all) == 0 {
 		return errors.New("load: the archive has no image for this machine")
 	}
@@ -136,42 +133,4 @@ func (p *load) one(ctx context.Context, c *cli.Call, st *store.Store, r images, 
 		fmt.Fprintln(c.Out, "Loaded image ID:", got.Image.Digest)
 	}
 	return nil
-}
-
-// archived are the images of an archive, each once with all its names. Where they are listed by
-// platform, those for other machines are left out.
-func archived(list []layout.Entry, choose chooseFunc) []layout.Entry {
-	var all []layout.Entry
-	for _, e := range list {
-		names := fullNames(e.Names)
-		if e.Platform != nil && e.Platform.Architecture != "" {
-			if _, err := choose(v1.Index{Manifests: []v1.Descriptor{e.Descriptor}}); err != nil {
-				continue
-			}
-		}
-		n := slices.IndexFunc(all, func(o layout.Entry) bool { return o.Digest == e.Digest })
-		if n < 0 {
-			all = append(all, layout.Entry{Descriptor: e.Descriptor, Names: names})
-			continue
-		}
-		for _, name := range names {
-			if !slices.Contains(all[n].Names, name) {
-				all[n].Names = append(all[n].Names, name)
-			}
-		}
-	}
-	return all
-}
-
-// fullNames are those that name an image and not only a tag of it.
-func fullNames(names []string) []string {
-	var all []string
-	for _, name := range names {
-		r, err := reference.Parse(name)
-		if err != nil || !strings.ContainsAny(name, "/:") || slices.Contains(all, r.String()) {
-			continue
-		}
-		all = append(all, r.String())
-	}
-	return all
 }

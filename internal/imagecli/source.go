@@ -113,7 +113,7 @@ func localName(p reference.Place, list []layout.Entry) string {
 	if p.Name == "" && len(list) == 1 {
 		own = list[0].Names
 	}
-	if own = fullNames(own); len(own) > 0 {
+	if own = transfer.FullNames(own); len(own) > 0 {
 		return own[0]
 	}
 	base, _, _ := strings.Cut(strings.ToLower(filepath.Base(p.Path)), ".")

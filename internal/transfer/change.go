@@ -1,4 +1,4 @@
-package imagecli
+package transfer
 
 import (
 	"encoding/json"
@@ -9,15 +9,15 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// change applies one instruction, as a Dockerfile has it, to a config: what docker import --change
+// Change applies one instruction, as a Dockerfile has it, to a config: what docker import --change
 // takes, without those that run a command.
-func change(c *v1.ImageConfig, line string) error {
+func Change(c *v1.ImageConfig, line string) error {
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	if k := strings.IndexByte(word, '='); k >= 0 { // podman's CMD=…
 		word, rest = word[:k], strings.TrimSpace(line)[k+1:]
 	}
 	if err := instruction(c, strings.ToUpper(word), strings.TrimSpace(rest)); err != nil {
-		return fmt.Errorf("--change %q: %w", line, err)
+		return fmt.Errorf("change %q: %w", line, err)
 	}
 	return nil
 }
@@ -28,9 +28,9 @@ func instruction(c *v1.ImageConfig, word, rest string) error {
 	}
 	switch word {
 	case "CMD":
-		c.Cmd = words(rest)
+		c.Cmd = commandLine(rest)
 	case "ENTRYPOINT":
-		c.Entrypoint = words(rest)
+		c.Entrypoint = commandLine(rest)
 	case "USER":
 		c.User = rest
 	case "WORKDIR":
@@ -40,7 +40,7 @@ func instruction(c *v1.ImageConfig, word, rest string) error {
 	case "EXPOSE":
 		c.ExposedPorts = members(c.ExposedPorts, ports(strings.Fields(rest)))
 	case "VOLUME":
-		c.Volumes = members(c.Volumes, list(rest))
+		c.Volumes = members(c.Volumes, several(rest))
 	case "ENV":
 		return pairs(rest, func(key, value string) { c.Env = setenv(c.Env, key, value) })
 	case "LABEL":
@@ -54,8 +54,8 @@ func instruction(c *v1.ImageConfig, word, rest string) error {
 	return nil
 }
 
-// words is a command line: a JSON list, or text for the shell.
-func words(s string) []string {
+// commandLine is a command line: a JSON list, or text for the shell.
+func commandLine(s string) []string {
 	var all []string
 	if json.Unmarshal([]byte(s), &all) == nil {
 		return all
@@ -63,8 +63,8 @@ func words(s string) []string {
 	return []string{"/bin/sh", "-c", s}
 }
 
-// list is several values: a JSON list, or words.
-func list(s string) []string {
+// several is several values: a JSON list, or words.
+func several(s string) []string {
 	var all []string
 	if json.Unmarshal([]byte(s), &all) == nil {
 		return all

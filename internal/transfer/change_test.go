@@ -1,4 +1,4 @@
-package imagecli
+package transfer
 
 import (
 	"reflect"
@@ -35,8 +35,8 @@ func TestChangesAreInstructionsOfADockerfile(t *testing.T) {
 	for _, test := range tests {
 		var got v1.ImageConfig
 		for _, line := range test.lines {
-			if err := change(&got, line); err != nil {
-				t.Errorf("change(%q) = %v", line, err)
+			if err := Change(&got, line); err != nil {
+				t.Errorf("Change(%q) = %v", line, err)
 			}
 		}
 		if !reflect.DeepEqual(got, test.want) {
@@ -50,17 +50,8 @@ func TestChangesThatAreRefused(t *testing.T) {
 		"": "want an instruction", "CMD": "want an instruction", "CMD=": "want an instruction", "RUN x": "RUN is not one of",
 		"ENV A": "A has no value", "ENV A='1": "is not closed", "ENV A=1 B": "want KEY=VALUE", "LABEL =1": "want KEY=VALUE",
 	} {
-		if err := change(&v1.ImageConfig{}, line); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("change(%q) = %v, want %q", line, err, want)
+		if err := Change(&v1.ImageConfig{}, line); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Change(%q) = %v, want %q", line, err, want)
 		}
-	}
-}
-
-func TestHistoryShowsHarmlessLines(t *testing.T) {
-	if got := line("a\x1b[31m\n\tb", false); got != "a [31m b" {
-		t.Errorf("line = %q", got)
-	}
-	if got := line(strings.Repeat("ü", 50), false); got != strings.Repeat("ü", 44)+"…" {
-		t.Errorf("line = %q", got)
 	}
 }
