@@ -74,7 +74,7 @@ for name in "${@:-all}"; do
     vm-arm) stage install test/install.sh vm && stage vm-arm vm_tests arm64 armhf ;;
     # Not part of all: a mirror need not have a release of Debian that is no longer maintained.
     vm-old) stage install test/install.sh vm && stage vm-old vm_tests amd64-5.10 ;;
-    # Nor is this: it takes an hour or more.
+    # Nor is this, which takes three minutes with an idle machine.
     crash) stage install test/install.sh base demo peers && stage build make --no-print-directory build && stage crash crash_tests ;;
     *) echo "run: no stage $name; there are: all check go arm vm vm-arm vm-old crash" >&2; exit 2 ;;
   esac
