@@ -109,10 +109,10 @@ func (b *bench) findSubjects() error {
 		b.subjects = append(b.subjects, runtimeSubject(name, version,
 			path, "--root", filepath.Join(b.dir, "root-"+name)))
 	}
-	if len(b.subjects) == 0 {
+	if len(b.subjects) == 0 && !b.o.wants("warm") {
 		return errors.New("nothing to measure: no runtime is installed")
 	}
-	if !b.o.wants("floor") {
+	if len(b.subjects) == 0 || !b.o.wants("floor") {
 		return nil
 	}
 	g, err := b.imitate(&b.subjects[0])
@@ -308,7 +308,7 @@ func (b *bench) measure(ctx context.Context) (*report, error) {
 		j.costs = append(j.costs, c)
 	}
 	r := b.report(jobs)
-	if b.o.warm {
+	if b.o.warm || b.o.only == "warm" {
 		r.Warm, err = b.measureWarm()
 	}
 	return r, err

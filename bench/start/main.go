@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.fifo, "fifo", false, "run the commands at SCHED_FIFO priority 50")
 	f.BoolVar(&o.warm, "warm", true, "measure exec from a warm process too")
 	f.DurationVar(&o.gap, "gap", 10*time.Millisecond, "pause between two commands")
-	f.StringVar(&o.only, "only", "", "comma-separated `programs` to measure (default: all that are installed)")
+	f.StringVar(&o.only, "only", "", "comma-separated `programs` to measure, or \"warm\" for exec from a warm process alone (default: all that are installed)")
 	f.StringVar(&o.tare, "tare", "", "measure this tare `binary` (default: what `make build` makes)")
 	f.StringVar(&o.profile, "profile", "/usr/share/containers/seccomp.json", "seccomp profile in Docker's `file` form")
 	f.BoolVar(&o.verbose, "v", false, "say what happens")

@@ -168,6 +168,9 @@ func (r *report) writeTables(w io.Writer) error {
 		fmt.Fprintf(w, "  %-8s %s\n", s, r.Versions[s])
 	}
 	for _, op := range operations {
+		if len(r.subjects) == 0 {
+			break // only what is warm
+		}
 		for _, seccomp := range []bool{false, true} {
 			if err := r.writeTable(w, op, seccomp); err != nil {
 				return err
@@ -206,6 +209,22 @@ func ratio(x, base *row) string {
 }
 
 func (r *report) writeMemory(w io.Writer) error {
+	if len(r.Memory) > 0 {
+		if err := r.writeProcesses(w); err != nil {
+			return err
+		}
+	}
+	if r.Warm == nil {
+		return nil
+	}
+	x := r.Warm
+	_, err := fmt.Fprintf(w, "\nfrom a warm process: exec %.0f / %.0f / %.0f µs (min / p10 / median), "+
+		"%d bytes allocated; start %d bytes allocated, %d kept while it runs\n",
+		x.Exec.Min, x.Exec.P10, x.Exec.Median, x.ExecBytes, x.StartBytes, x.KeptPerRunning)
+	return err
+}
+
+func (r *report) writeProcesses(w io.Writer) error {
 	fmt.Fprintf(w, "\nmemory of a detached container's process, KiB, and processes beside it\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tcreated: RSS\tanonymous\trunning: RSS\tanonymous\thelpers\t")
@@ -213,14 +232,7 @@ func (r *report) writeMemory(w io.Writer) error {
 		fmt.Fprintf(t, "%s%s\t%d\t%d\t%d\t%d\t%d\t\n", m.Subject, caption(m.Seccomp),
 			m.Created.RSS, m.Created.Anonymous, m.Running.RSS, m.Running.Anonymous, m.Helpers)
 	}
-	if err := t.Flush(); err != nil || r.Warm == nil {
-		return err
-	}
-	x := r.Warm
-	_, err := fmt.Fprintf(w, "\nfrom a warm process: exec %.0f / %.0f / %.0f µs (min / p10 / median), "+
-		"%d bytes allocated; start %d bytes allocated, %d kept while it runs\n",
-		x.Exec.Min, x.Exec.P10, x.Exec.Median, x.ExecBytes, x.StartBytes, x.KeptPerRunning)
-	return err
+	return t.Flush()
 }
 
 func (r *report) writeGoals(w io.Writer) error {
