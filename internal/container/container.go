@@ -73,6 +73,7 @@ type record struct {
 	Plain      string            `json:"plain,omitempty"`  // see plainName
 	Groups     []string          `json:"groups,omitempty"` // directories made for it, innermost first
 	Ahead      []string          `json:"ahead,omitempty"`  // programs of its start and delete, stored for once
+	Parent     bool              `json:"parent,omitempty"` // see CreateOptions
 }
 
 // late names the calls that the process makes after `start`, so that start can
@@ -89,6 +90,7 @@ type State struct {
 	Created          time.Time         `json:"created"`
 	Owner            string            `json:"owner"`
 	ExitStatus       *int              `json:"exitStatus,omitempty"` // nil when not known
+	Parent           bool              `json:"parent,omitempty"`     // the parent of who made it waits for it
 	CgroupPaths      map[string]string `json:"-"`
 	UseSystemdCgroup bool              `json:"-"`
 	NamespacePaths   map[string]string `json:"-"`
@@ -252,7 +254,7 @@ func (c *Container) State() (State, error) {
 		State: specs.State{
 			Version: c.rec.OCIVersion, ID: c.rec.ID, Status: status, Bundle: c.rec.Bundle, Annotations: c.rec.Notes,
 		},
-		Rootfs: c.rec.Rootfs, Owner: userName(c.rec.UID), CgroupPaths: c.rec.Cgroup.Paths, UseSystemdCgroup: c.rec.Systemd,
+		Rootfs: c.rec.Rootfs, Owner: userName(c.rec.UID), Parent: c.rec.Parent, CgroupPaths: c.rec.Cgroup.Paths, UseSystemdCgroup: c.rec.Systemd,
 	}
 	if info, err := os.Stat(filepath.Join(c.dir, program.ProcessFile)); err == nil {
 		s.Created = info.ModTime().UTC()

@@ -46,6 +46,7 @@ type CreateOptions struct {
 	Detach        bool                        // Run returns at once: keep the exit status for later
 	Keep          bool                        // the caller of Run will not delete the container at its end
 	Adopted       bool                        // the caller, or who adopts the process after it, waits for it: make no monitor
+	Parent        bool                        // the process is to be the child of the caller's parent, who waits for it: see Process
 
 	// Edit makes last changes to the spec, for this start only; may be nil.
 	Edit func(*specs.Spec)
@@ -91,12 +92,15 @@ func (s Store) Create(id string, o CreateOptions) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", id, err)
 	}
+	if k.pidfd >= 0 {
+		_ = unix.Close(k.pidfd)
+	}
 	return k.c, nil
 }
 
 // Run is Create and Start in one, without a wait between them. The returned
 // process is a child of the caller, who must Wait for it unless o.Detach; then
-// it may be a monitor's child.
+// it may be a monitor's child; or, with o.Parent, of the caller's parent.
 func (s Store) Run(id string, o CreateOptions) (*Container, *Process, error) {
 	k, err := s.create(id, o, false)
 	if err != nil {
@@ -246,7 +250,7 @@ func (k *creation) load(id string, wait bool) error {
 	k.caller = host.Probe()
 	k.in = program.Input{
 		Spec: k.spec, ID: id, Bundle: k.o.Bundle, Rootfs: rootfs, Facts: k.caller, StateDir: k.c.dir,
-		Wait: wait, NoPivot: k.o.NoPivot, NoKeyring: k.o.NoNewKeyring, PreserveFDs: k.o.PreserveFDs,
+		Wait: wait, NoPivot: k.o.NoPivot, NoKeyring: k.o.NoNewKeyring, PreserveFDs: k.o.PreserveFDs, Parent: k.o.Parent,
 		GateFD: -1, GateParentFD: -1, ConsoleFD: -1, ListenerFD: -1, HookStateFD: -1,
 	}
 	if k.spec.Process == nil {
@@ -385,7 +389,7 @@ func (k *creation) makeDir(id string, wait bool) error {
 func (k *creation) record(p *program.Program) ([]byte, error) {
 	rec := record{
 		OCIVersion: specs.Version, ID: k.in.ID, Bundle: k.o.Bundle, Rootfs: k.in.Rootfs, UID: k.caller.UID,
-		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations, Ahead: k.ahead,
+		Cgroup: k.plan.Group, Systemd: k.o.SystemdCgroup, Notes: k.spec.Annotations, Ahead: k.ahead, Parent: k.o.Parent,
 	}
 	if plain := k.plainName(); plain != "" {
 		rec.Plain, rec.Groups = plain, groupDirs(k.plan)

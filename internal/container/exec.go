@@ -28,11 +28,13 @@ type ExecOptions struct {
 	IgnorePaused  bool
 	SubCgroup     string // below the container's group
 	Detach        bool   // the caller will not wait for the process
+	Parent        bool   // see CreateOptions
 	From          string // file that Process was read from; "": it is all in the command line
 	Warn          func(format string, args ...any)
 }
 
-// Exec starts a process in the container. It is a child of the caller.
+// Exec starts a process in the container. It is a child of the caller; with
+// o.Parent, of the caller's parent.
 func (c *Container) Exec(o ExecOptions) (*Process, error) {
 	p, err := c.exec(o)
 	if err != nil {
@@ -166,7 +168,7 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 			return nil, ErrPaused
 		}
 	}
-	k.o = CreateOptions{ConsoleSocket: o.ConsoleSocket, Console: o.Console, Before: o.Before, Stdio: o.Stdio, PreserveFDs: o.PreserveFDs, Warn: o.Warn}
+	k.o = CreateOptions{ConsoleSocket: o.ConsoleSocket, Console: o.Console, Before: o.Before, Stdio: o.Stdio, PreserveFDs: o.PreserveFDs, Parent: o.Parent, Warn: o.Warn}
 	if o.Warn == nil {
 		k.o.Warn = func(string, ...any) {}
 	}
@@ -211,7 +213,7 @@ func (k *creation) execInput(o ExecOptions, w *warm, init int) (*program.ExecInp
 	root := "/proc/" + strconv.Itoa(w.init.pid) + "/root"
 	in := &program.ExecInput{
 		ID: k.c.rec.ID, Root: root, Process: o.Process, Linux: w.linux, Facts: k.caller, Seccomp: w.filter, InitFD: init,
-		PreserveFDs: o.PreserveFDs, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
+		PreserveFDs: o.PreserveFDs, Parent: o.Parent, GateFD: -1, GateParentFD: -1, ListenerFD: -1,
 	}
 	passwd := filepath.Join(k.c.rec.Rootfs, passwdFile) // the same, by a name that lasts
 	k.watch(filepath.Join(k.c.dir, recordFile))

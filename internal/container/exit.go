@@ -17,6 +17,10 @@ import (
 
 // Process is a process that was started in a container and is a child of the
 // caller. Signal and Wait may be called at the same time.
+//
+// Made with Parent, it is a child of the caller's parent, and Wait fails with
+// ECHILD: the parent has to say when it has reaped the process, and from then
+// on, where there are no pidfds (Linux < 5.3), nobody may Signal it.
 type Process struct {
 	Pid int
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -189,6 +191,8 @@ func stdio(files [3]*os.File) (fds [3]int, chown [3]bool) {
 	return fds, chown
 }
 
+var errKilled = errors.New("the process was killed before it executed its program")
+
 // launch runs the program and sees the process through its gates.
 func (k *creation) launch() error {
 	mem, err := load(k.prog.List, k.in.Fork && k.in.Facts.UID != 0)
@@ -210,11 +214,12 @@ func (k *creation) launch() error {
 	if err == nil && k.in.Monitor != nil {
 		err = k.awaitProcess(mem)
 	}
-	if taken := k.take(mem); err == nil {
-		err = taken
-	}
+	k.take(mem)
 	if err != nil {
 		return err
+	}
+	if k.pid <= 0 { // a first child that was to make it, see program.joinFirst
+		return errKilled
 	}
 	if !k.in.Fork {
 		return nil
@@ -227,34 +232,30 @@ func (k *creation) launch() error {
 }
 
 // take takes charge of the process that the program has made, if it has.
-func (k *creation) take(mem *sysprog.Memory) (err error) {
+func (k *creation) take(mem *sysprog.Memory) {
 	k.pid = int(mem.Word(k.prog.Pid))
 	if k.in.Monitor != nil {
 		monitor := int(mem.Word(k.prog.Monitor))
 		k.undo = append(k.undo, func() { k.endMonitored(monitor) })
-		return nil
+		return
 	}
 	if k.pid <= 0 {
-		return nil
+		return
 	}
 	k.undo = append(k.undo, func() {
-		kill(k.pid)
+		if k.o.Parent {
+			killSibling(k.pid, k.pidfd)
+		} else {
+			kill(k.pid)
+		}
 		if k.pidfd >= 0 {
 			_ = unix.Close(k.pidfd)
 		}
 		k.pidfd = -1
 	})
-	switch {
-	case !k.in.Facts.Pidfd:
-	case k.prog.Sibling:
-		// The clone had put it into the first child's table of descriptors, not into ours.
-		if k.pidfd, err = unix.PidfdOpen(k.pid, 0); err != nil {
-			return fmt.Errorf("open pidfd: %w", err)
-		}
-	default:
+	if k.in.Facts.Pidfd {
 		k.pidfd = int(int32(mem.Word(k.prog.Pidfd)))
 	}
-	return nil
 }
 
 // load puts a program into memory. The caller is made undumpable first, so
@@ -292,7 +293,7 @@ func (k *creation) serveGates(mem *sysprog.Memory) error {
 			if err := mem.Failure(); err != nil || ready {
 				return err
 			}
-			return errors.New("the process was killed before it executed its program")
+			return errKilled
 		}
 		if err := k.serve(program.Gate(b[0]), mem); err != nil {
 			return err
@@ -365,5 +366,33 @@ func kill(pid int) {
 		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
 			return
 		}
+	}
+}
+
+// killSibling ends a process that is our parent's child, and returns when it is
+// dead. The parent reaps it.
+func killSibling(pid, pidfd int) {
+	if pidfd >= 0 {
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		_ = again(func() error {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+			return err
+		})
+		return
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return
+	}
+	p, _, err := parseStat(string(b))
+	if err != nil {
+		return
+	}
+	// It may have been reaped by now, and the number be another's.
+	if f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')'):])); f[2] != strconv.Itoa(os.Getppid()) {
+		return
+	}
+	for ; p.alive(); time.Sleep(time.Millisecond) {
+		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 }

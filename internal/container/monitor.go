@@ -34,7 +34,7 @@ func mountsPidfd(f host.Facts) bool { return f.ExitInfo && f.Caps&(1<<unix.CAP_S
 
 // needsMonitor tells whether a monitor is to keep the exit status.
 func (k *creation) needsMonitor() bool {
-	return (k.in.Wait || k.o.Detach) && !k.o.Adopted && !mountsPidfd(k.caller)
+	return (k.in.Wait || k.o.Detach) && !k.o.Adopted && !k.o.Parent && !mountsPidfd(k.caller)
 }
 
 // prepareMonitor gathers what the program of a start must know of the monitor.

@@ -243,7 +243,7 @@ func (k *creation) storable() bool {
 	o := &k.o
 	return len(k.c.replay) > 0 && os.Geteuid() == 0 && sysprog.CanReplay && !sysprog.Faults &&
 		o.ConsoleSocket == "" && o.PidfdSocket == "" && o.PreserveFDs == 0 && !o.Detach && !o.NoPivot &&
-		!o.SystemdCgroup && !o.Keep && !k.warned && k.plainName() != ""
+		!o.SystemdCgroup && !o.Keep && !o.Parent && !k.warned && k.plainName() != ""
 }
 
 // store stores the start that k has just made, for the same command line.
@@ -343,7 +343,7 @@ func (k *creation) storableExec(o ExecOptions, in *program.ExecInput) bool {
 	if len(k.c.replay) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay || sysprog.Faults {
 		return false
 	}
-	if o.PidFile != "" || o.PidfdSocket != "" || o.SubCgroup != "" || o.Detach || k.warned {
+	if o.PidFile != "" || o.PidfdSocket != "" || o.SubCgroup != "" || o.Detach || o.Parent || k.warned {
 		return false
 	}
 	if unix.Access(filepath.Join(k.c.dir, pidfdFile), unix.F_OK) != nil {

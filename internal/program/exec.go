@@ -35,6 +35,7 @@ type ExecInput struct {
 	Stdio         [3]int
 	ChownStdio    [3]bool
 	Fork          bool
+	Parent        bool // see Input
 	GateFD        int
 	GateParentFD  int
 	ConsoleFD     int
@@ -72,6 +73,7 @@ func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 			Spec: spec, Facts: in.Facts, Seccomp: in.Seccomp, Fork: in.Fork, PreserveFDs: in.PreserveFDs, Stdio: in.Stdio,
 			ChownStdio: in.ChownStdio, GateFD: in.GateFD, GateParentFD: in.GateParentFD, ConsoleFD: in.ConsoleFD,
 			ListenerFD: in.ListenerFD, DenySetgroups: in.DenySetgroups, Inherited: in.Inherited, execInUserNS: in.User,
+			Parent: in.Parent,
 		},
 	}
 	c.Private = !in.Fork
@@ -108,16 +110,12 @@ func (c *compiler) execParent(in *ExecInput) error {
 	c.Fail = failed
 	c.openExecRoot(in)
 	if in.User {
-		c.Sibling = true
 		first := c.joinFirst(cgroupFD)
 		if err := c.execJoin(in, in.Namespaces); err != nil {
 			return err
 		}
-		c.clone("start the process", unix.CLONE_PARENT, nil, child).To(c.Pid)
-		c.Do("", "exit_group", sysprog.Int(0))
-		c.Here(c.afterFirst)
-		c.Fail = failed
-		c.waitFor(first)
+		c.clone("start the process", unix.CLONE_PARENT|c.wantPidfd(), nil, child).To(c.Pid)
+		c.endFirst(first)
 	} else {
 		c.cloneInside(in, cgroupFD, child, failed)
 	}
@@ -140,10 +138,7 @@ func (c *compiler) execParent(in *ExecInput) error {
 // namespace. What the thread's next children are born in is set for that and
 // set back, whether it succeeds or not.
 func (c *compiler) cloneInside(in *ExecInput, cgroupFD *sysprog.Slot, child, failed *sysprog.Label) {
-	flags := uintptr(0)
-	if c.facts.Pidfd {
-		flags = unix.CLONE_PIDFD
-	}
+	flags := c.whoseChild() | c.wantPidfd()
 	if in.Namespaces&unix.CLONE_NEWPID == 0 {
 		c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
 		return
@@ -192,7 +187,7 @@ func (c *compiler) openExecRoot(in *ExecInput) {
 	if in.Root == "" {
 		return
 	}
-	c.execRoot = c.Slot("container's root")
+	c.execRoot = c.openSlot("container's root")
 	c.openPath("open "+in.Root, in.Root, unix.O_PATH|unix.O_DIRECTORY).To(c.execRoot)
 }
 

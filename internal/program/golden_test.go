@@ -114,6 +114,9 @@ func startCases(t *testing.T) map[string]*Input {
 			"timeOffsets": {"monotonic": {"secs": 10}}, "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}, {"type": "network"}, {"type": "time"}],
 			"devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 432, "uid": 1, "gid": 2}]}}`),
 	}
+	parents := input(t, modern(), `{"linux": {"namespaces": [{"type": "pid", "path": "/proc/7/ns/pid"}, {"type": "mount"}, {"type": "uts"}, {"type": "network"}]}}`)
+	parents.Parent = true
+	cases["parent"] = parents
 	create := input(t, modern(), "")
 	create.Wait, create.Fork = true, true
 	cases["create"] = create

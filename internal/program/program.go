@@ -44,7 +44,10 @@ type Input struct {
 	// for: the child gives its copy back. 0: keep it.
 	Heap, HeapSize uintptr
 
-	Monitor *Monitor // nil: the process is the caller's child
+	Monitor *Monitor // nil: the process is the caller's child, or its sibling
+
+	// Parent makes the process a child of the caller's parent. Not with Monitor.
+	Parent bool
 
 	Stdio [3]int // what becomes descriptors 0, 1, 2
 
@@ -93,14 +96,10 @@ type Program struct {
 	*sysprog.List
 
 	Pid   *sysprog.Slot // the new process, as the parent sees it
-	Pidfd *sysprog.Slot // its pidfd; 0 where the kernel has none
+	Pidfd *sysprog.Slot // its pidfd, in the caller's table; 0 where the kernel has none
 
 	// Monitor is the monitor's number, with Input.Monitor.
 	Monitor *sysprog.Slot
-
-	// Sibling tells that a child of the parent makes the process, as its
-	// sibling: Pidfd is not the parent's then.
-	Sibling bool
 
 	// Late is the index of the first op that runs after `start`.
 	Late int
@@ -223,8 +222,7 @@ type compiler struct {
 	oldMask     *sysprog.Buf    // signals that the caller of a stored program had blocked
 	readyFD     sysprog.Arg     // in a stored create, where the child says that it waits
 	cgroupOp    *sysprog.Op     // stores the cgroup's descriptor in clone_args
-	afterFirst  *sysprog.Label  // see joinFirst
-	inParent    bool            // what the calling thread does is being compiled
+	inParent    bool            // what the calling thread does, or what shares its descriptors, is being compiled
 	parents     []*sysprog.Slot // see openSlot
 	file        *sysprog.Slot   // see fileSlot
 	fixed       int             // next of the fixed descriptor numbers for kernels without the mount API

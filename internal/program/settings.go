@@ -59,7 +59,7 @@ func (c *compiler) labels() error {
 }
 
 func (c *compiler) label(what, file, value string) {
-	fd := c.Slot("attr")
+	fd := c.fileSlot()
 	old := c.Label("old attr " + file)
 	opened := c.Label("opened attr " + file)
 	flags := sysprog.Int(unix.O_WRONLY | unix.O_CLOEXEC)
@@ -68,5 +68,5 @@ func (c *compiler) label(what, file, value string) {
 	c.Do(what, "openat", sysprog.Int(unix.AT_FDCWD), sysprog.Str("/proc/thread-self/attr/exec"), flags).To(fd)
 	c.Here(opened)
 	c.Do(what, "write", sysprog.Val(fd), sysprog.Str(value), sysprog.Int(len(value)))
-	c.Do("", "close", sysprog.Val(fd))
+	c.close(fd)
 }

@@ -67,23 +67,21 @@ func (c *compiler) parent() {
 			flags |= n.flag
 		}
 	}
-	var first *sysprog.Slot
+	var first *firstChild
 	if c.in.joins(specs.PIDNamespace) || c.in.joins(specs.UserNamespace) {
-		c.Sibling = true
 		first = c.joinFirst(cgroupFD)
-		flags |= unix.CLONE_PARENT // a pidfd would be the first child's
+		flags |= unix.CLONE_PARENT // which is now the first child's
 		cgroupFD = nil
-	} else if c.facts.Pidfd && c.in.Monitor == nil {
-		flags |= unix.CLONE_PIDFD
+	} else {
+		flags |= c.whoseChild()
 	}
+	flags |= c.wantPidfd()
 	if c.in.Monitor != nil {
 		flags |= unix.CLONE_PARENT_SETTID // so the caller knows it before the process says anything
 	}
 	c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
 	if first != nil {
-		c.Do("", "exit_group", sysprog.Int(0))
-		c.Here(c.afterFirst)
-		c.waitFor(first)
+		c.endFirst(first)
 	}
 	if c.in.Monitor != nil {
 		c.endMonitor()
@@ -145,14 +143,18 @@ func (c *compiler) endParent(old *sysprog.Buf) {
 // namespace works only for children.
 //
 // It is the one that is born in the control group: with nsdelegate a process
-// that has joined a cgroup namespace could not be.
-func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *sysprog.Slot {
-	pid := c.Slot("first pid")
+// that has joined a cgroup namespace could not be. It shares the parent's
+// descriptors, so that the pidfd it gets is one there; what it opens is closed
+// as the parent's is.
+func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *firstChild {
+	f := &firstChild{pid: c.Slot("first pid"), after: c.Label("after first child"), fail: c.Fail}
 	in := c.Label("first child")
-	c.afterFirst = c.Label("after first child")
-	c.clone("start a process", 0, cgroupFD, in).To(pid).Next(c.afterFirst)
+	flags := c.whoseChild() | unix.CLONE_FILES
+	if c.in.Parent {
+		flags |= unix.CLONE_VFORK // to wait for what is not our child
+	}
+	c.clone("start a process", flags, cgroupFD, in).To(f.pid).Next(f.after)
 	c.Here(in)
-	c.inParent = false
 	c.Fail = c.died
 	if c.in.joins(specs.UserNamespace) { // what takes the host's root
 		c.limits()
@@ -165,7 +167,42 @@ func (c *compiler) joinFirst(cgroupFD *sysprog.Slot) *sysprog.Slot {
 			c.setns(n.kind, n.flag)
 		}
 	}
-	return pid
+	return f
+}
+
+// firstChild is what endFirst needs to know of joinFirst.
+type firstChild struct {
+	pid         *sysprog.Slot
+	after, fail *sysprog.Label // where the parent goes on, and where when that fails
+}
+
+// endFirst emits the end of the first child. The second one is then there, or
+// has failed.
+func (c *compiler) endFirst(f *firstChild) {
+	c.Do("", "exit_group", sysprog.Int(0))
+	c.Here(f.after)
+	c.Fail = f.fail
+	if !c.in.Parent {
+		c.waitFor(f.pid)
+	}
+}
+
+// whoseChild is the clone flag that makes a process our parent's child, if it
+// is to be: Input.Parent.
+func (c *compiler) whoseChild() uintptr {
+	if c.in.Parent {
+		return unix.CLONE_PARENT
+	}
+	return 0
+}
+
+// wantPidfd is the clone flag for a pidfd, where there is one. A monitor has
+// no use for it.
+func (c *compiler) wantPidfd() uintptr {
+	if c.facts.Pidfd && c.in.Monitor == nil {
+		return unix.CLONE_PIDFD
+	}
+	return 0
 }
 
 // cloneArgs is struct clone_args of clone3(2), in 64-bit words.
@@ -215,7 +252,7 @@ func (c *compiler) clone(what string, flags uintptr, cgroupFD *sysprog.Slot, chi
 	return c.Do(what, "clone3", sysprog.Ptr(b, 0), sysprog.Int(cloneArgsSize)).IfZero(child)
 }
 
-// waitFor reaps the first child; the second one is then there, or has failed.
+// waitFor reaps a child.
 func (c *compiler) waitFor(pid *sysprog.Slot) {
 	again := c.Label("reap first child")
 	c.Here(again)
