@@ -152,6 +152,8 @@ func TestUploadIsSentAgain(t *testing.T) {
 		case r.Method == http.MethodPost:
 			w.Header().Set("Location", "/upload?state=a%2Fb")
 			w.WriteHeader(http.StatusAccepted)
+		case r.Method == http.MethodGet:
+			http.NotFound(w, r) // it keeps nothing of an upload
 		case n.Add(1) == 1:
 			panic(http.ErrAbortHandler)
 		default:

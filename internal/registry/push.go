@@ -3,18 +3,17 @@ package registry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Put pushes a blob: the d.Size bytes of r. If r is an io.Seeker it is read again from
-// where it stood after a failure that may pass. The registry verifies the digest.
+// where it stood after a failure that may pass; what the registry has kept of it by then is
+// not sent again. The registry verifies the digest.
 func (c *Client) Put(ctx context.Context, d v1.Descriptor, r io.Reader) error {
 	err := c.put(ctx, d, r)
 	if err != nil {
@@ -57,143 +56,6 @@ func (c *Client) cancel(ctx context.Context, begun *http.Response) {
 	if resp, err := c.a.send(req, c.origin(), c.pushScope()); err == nil {
 		drain(resp)
 	}
-}
-
-func (c *Client) put(ctx context.Context, d v1.Descriptor, r io.Reader) error {
-	seeker, _ := r.(io.Seeker)
-	var start int64
-	if seeker != nil {
-		var err error
-		if start, err = seeker.Seek(0, io.SeekCurrent); err != nil {
-			seeker = nil // a pipe has the method too
-		}
-	}
-	for try := 0; ; try++ {
-		err := c.upload(ctx, d, r)
-		if err == nil {
-			return nil
-		}
-		var answer *statusError
-		passes := isPassing(err) || errors.As(err, &answer) && answer.status >= 500
-		if seeker == nil || !passes || try >= c.a.o.Retries {
-			return err
-		}
-		c.a.o.Note(fmt.Sprintf("push %s: %s; again", d.Digest, cause(err)))
-		if err := sleep(ctx, pause(c.a.retrier.wait, try)); err != nil {
-			return err
-		}
-		if _, err := seeker.Seek(start, io.SeekStart); err != nil {
-			return err
-		}
-	}
-}
-
-// upload begins an upload and sends the blob in one request (specification, "POST then PUT").
-func (c *Client) upload(ctx context.Context, d v1.Descriptor, r io.Reader) error {
-	resp, err := c.write(ctx, http.MethodPost, "blobs/uploads/", nil, nil)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusAccepted {
-		return refusal(resp)
-	}
-	drain(resp)
-	at, err := location(resp)
-	if err != nil {
-		return err
-	}
-	q := at.Query()
-	q.Set("digest", string(d.Digest))
-	at.RawQuery = q.Encode()
-
-	body := &lent{r: &exact{ReadCloser: io.NopCloser(r), left: d.Size}, done: make(chan struct{})}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, at.String(), body)
-	if err != nil {
-		return err
-	}
-	if d.Size == 0 {
-		req.Body = http.NoBody
-		close(body.done)
-	}
-	req.ContentLength = d.Size
-	req.Header.Set("Content-Type", "application/octet-stream")
-	if sameOrigin(at, resp.Request.URL) {
-		resp, err = c.a.send(req, c.origin(), c.pushScope())
-	} else {
-		// Somebody else's storage, with leave to write in its address: not with our credentials.
-		resp, err = c.a.http.Do(req)
-	}
-	<-body.done // net/http may read on for a while after an error, and r is the caller's
-	if body.err != nil && body.err != io.EOF {
-		err = errors.Join(body.err, discard(resp, err))
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusCreated {
-		return refusal(resp)
-	}
-	drain(resp)
-	return nil
-}
-
-// discard ends a response that nobody wants, and returns nil.
-func discard(resp *http.Response, err error) error {
-	if err == nil {
-		drain(resp)
-	}
-	return nil
-}
-
-// location returns where an upload goes on. A registry behind a proxy that ends TLS
-// may not know of it and say http.
-func location(resp *http.Response) (*url.URL, error) {
-	at, err := resp.Location()
-	if err != nil {
-		return nil, fmt.Errorf("no place for the upload: %w", err)
-	}
-	asked := resp.Request.URL
-	if asked.Scheme == "https" && at.Scheme == "http" && at.Hostname() == asked.Hostname() {
-		at.Scheme, at.Host = asked.Scheme, asked.Host
-	}
-	if at.Scheme != "https" && at.Scheme != asked.Scheme {
-		return nil, fmt.Errorf("upload sent on from %s to %s://%s", asked.Scheme, at.Scheme, at.Host)
-	}
-	return at, nil
-}
-
-// lent is a body whose reader its owner wants back.
-type lent struct {
-	mu   sync.Mutex // Close may come while Read is under way
-	r    io.Reader
-	err  error // of r; read after done
-	done chan struct{}
-}
-
-func (l *lent) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.done:
-		return 0, http.ErrBodyReadAfterClose
-	default:
-	}
-	n, err := l.r.Read(p)
-	l.err = err
-	return n, err
-}
-
-// Close is called by net/http when it wants no more.
-func (l *lent) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
-	}
-	return nil
 }
 
 // PutManifest pushes a manifest or index under a name: a tag, or "" for its digest
