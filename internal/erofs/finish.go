@@ -3,6 +3,8 @@ package erofs
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // Finish writes the directories below root and completes the image. It sorts their entries. An
@@ -43,6 +45,9 @@ func (w *Writer) writeLinks(nid NID, count uint32) error {
 	w.inodes++
 	if count == 1 {
 		return nil
+	}
+	if w.options.Compact {
+		return fmt.Errorf("inode %d: has %d names and may be compact: %w", nid, count, unix.EINVAL)
 	}
 	var field [4]byte
 	le.PutUint32(field[:], count)

@@ -105,8 +105,9 @@ func (r *repair) mend(ctx context.Context, c *cli.Call, st *store.Store, report 
 			fmt.Fprintln(c.Err, err)
 		}
 	}
+	err = fix.Close()
 	out.Fixed += fix.Fixed()
-	return fix.Close()
+	return err
 }
 
 // again fetches a whole image of which the metadata is damaged. Its objects are there, so little is

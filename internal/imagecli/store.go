@@ -8,7 +8,6 @@ import (
 	"runtime"
 
 	"tare.dev/tare/internal/cli"
-	"tare.dev/tare/internal/layer"
 	"tare.dev/tare/internal/store"
 )
 
@@ -54,7 +53,7 @@ The files must not be changed in place afterwards, so what changes while a syste
 /home and the like) is left out, and what others than root may write to. DIR must be on the store's file system.`
 
 func adoptCommand(s *session) cli.Command {
-	o := store.AdoptOptions{Inline: layer.Inline, Arch: runtime.GOARCH}
+	o := store.AdoptOptions{Inline: store.Inline, Arch: runtime.GOARCH}
 	var skip []string
 	var asJSON bool
 	return cli.Command{

@@ -107,18 +107,26 @@ func (m *memory) list(t testing.TB) map[string]string {
 				}
 			}
 		}
-		data := in.Data
-		if in.Mode&unix.S_IFMT == unix.S_IFREG && in.Redirect == "" {
+		sum := object.Digest(sha256.Sum256(in.Data))
+		switch regular := in.Mode&unix.S_IFMT == unix.S_IFREG; {
+		case in.Redirect != "":
+			var err error
+			if sum, err = object.ParseRedirect(in.Redirect); err != nil {
+				return err
+			}
+		case regular:
 			r, err := m.tree(t).Contents(nid)
 			if err != nil {
 				return err
 			}
-			if data, err = io.ReadAll(r); err != nil {
+			data, err := io.ReadAll(r)
+			if err != nil {
 				return err
 			}
+			sum = sha256.Sum256(data)
 		}
-		all[path] = fmt.Sprintf("%o %d:%d %d.%09d dev=%x nlink=%d size=%d %q same=%q to=%s data=%x", in.Mode, in.UID, in.GID,
-			in.Mtime, in.MtimeNsec, in.Rdev, in.Nlink, size, in.Xattrs, first[nid], in.Redirect, sha256.Sum256(data))
+		all[path] = fmt.Sprintf("%o %d:%d %d.%09d dev=%x nlink=%d size=%d %q same=%q data=%s", in.Mode, in.UID, in.GID,
+			in.Mtime, in.MtimeNsec, in.Rdev, in.Nlink, size, in.Xattrs, first[nid], sum)
 		return nil
 	})
 	if err != nil {
@@ -170,12 +178,15 @@ func (g *grower) link(path, target string) {
 	}
 }
 
-// file adds a regular file as Unpack would.
+// inline is the largest file that stands in the tree of the tests.
+const inline = 2048
+
+// file adds a regular file, small ones into the tree, where adopted systems have them.
 func (g *grower) file(path string, in erofs.Inode, data []byte) {
 	g.t.Helper()
 	in.Mode |= unix.S_IFREG
 	in.Size = int64(len(data))
-	if len(data) <= layer.Inline {
+	if len(data) <= inline {
 		in.Data = data
 	} else {
 		got, err := g.m.Put(bytes.NewReader(data), in.Size)
@@ -203,8 +214,8 @@ func everything(t testing.TB) *memory {
 	g.add("dir", erofs.Inode{Mode: unix.S_IFDIR | 0o3775, UID: 65534, GID: 1 << 22, Mtime: 1<<33 + 1})
 	g.file("dir/empty", erofs.Inode{Mode: 0o600}, nil)
 	g.file("dir/small", erofs.Inode{Mode: 0o4755, Mtime: -5, MtimeNsec: 1}, []byte("small"))
-	g.file("dir/inline", erofs.Inode{Mode: 0o644, MtimeNsec: 999999999}, bytes.Repeat([]byte("i"), layer.Inline))
-	g.file("dir/object", erofs.Inode{Mode: 0o644, Mtime: 1700000000, MtimeNsec: 123456789}, bytes.Repeat([]byte("o"), layer.Inline+1))
+	g.file("dir/inline", erofs.Inode{Mode: 0o644, MtimeNsec: 999999999}, bytes.Repeat([]byte("i"), inline))
+	g.file("dir/object", erofs.Inode{Mode: 0o644, Mtime: 1700000000, MtimeNsec: 123456789}, bytes.Repeat([]byte("o"), inline+1))
 	g.file("dir/zeros", erofs.Inode{Mode: 0o644}, make([]byte, 1<<20))
 	g.file("attributes", erofs.Inode{Mode: 0o755, Xattrs: []erofs.Xattr{
 		{Name: "security.capability", Value: []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},

@@ -23,10 +23,6 @@ import (
 	"tare.dev/tare/internal/object"
 )
 
-// Inline is the largest file, in bytes, that stands in the tree itself. Above it, a new version of
-// an image would write too much again; below it, files cost more blocks and inodes.
-const Inline = 2048
-
 // Objects takes the contents of files.
 type Objects interface {
 	Put(r io.Reader, size int64) (object.Result, error)
@@ -148,7 +144,7 @@ func (u *unpacker) entry(h *tar.Header) error {
 	return u.tree.Add(h.Name, in)
 }
 
-// contents reads a regular file: into the tree when it is small, to the objects when not.
+// contents reads a regular file to the objects.
 func (u *unpacker) contents(h *tar.Header, in *erofs.Inode) error {
 	if h.Size < 0 {
 		return fmt.Errorf("size %d", h.Size)
@@ -160,10 +156,8 @@ func (u *unpacker) contents(h *tar.Header, in *erofs.Inode) error {
 	in.Size = h.Size
 	u.stats.Files++
 	u.stats.Bytes += h.Size
-	if h.Size <= Inline {
-		in.Data = make([]byte, h.Size)
-		_, err := io.ReadFull(u.tar, in.Data)
-		return short(err)
+	if h.Size == 0 {
+		return nil
 	}
 	result, err := u.objects.Put(u.tar, h.Size)
 	if err != nil {

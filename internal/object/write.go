@@ -75,6 +75,9 @@ func (w *Writer) Room(n int64) error {
 	return w.room(n)
 }
 
+// Grow accounts for n bytes that are about to be written beside the objects.
+func (w *Writer) Grow(n int64) error { return w.room(n) }
+
 // room accounts for n bytes to be written.
 func (w *Writer) room(n int64) error {
 	w.unchecked += n
@@ -109,7 +112,7 @@ func (w *Writer) putSmall(r io.Reader, size int64) (Result, error) {
 	}
 	w.sum.Write(data)
 	digest := Digest(w.sum.Sum(nil))
-	if there, err := w.present(digest, size); err != nil || there {
+	if there, err := w.Present(digest, size); err != nil || there {
 		return Result{Digest: digest}, err
 	}
 	if err := w.room(size); err != nil {
@@ -208,15 +211,15 @@ func (w *Writer) rest(r io.Reader, f *file, size int64) (Result, error) {
 		}
 	}
 	digest := Digest(w.sum.Sum(nil))
-	if there, err := w.present(digest, size); err != nil || there {
+	if there, err := w.Present(digest, size); err != nil || there {
 		return Result{Digest: digest}, err
 	}
 	return w.link(f, digest, size)
 }
 
-// present tells whether the object is there and good. A bad one is removed: nothing that is
+// Present tells whether the object is there and good. A bad one is removed: nothing that is
 // committed refers to it, or repair would have to bring it back just as well.
-func (w *Writer) present(digest Digest, size int64) (bool, error) {
+func (w *Writer) Present(digest Digest, size int64) (bool, error) {
 	have, ok, err := w.dir.Stat(digest)
 	if err != nil || !ok {
 		return false, err
@@ -268,7 +271,7 @@ func (w *Writer) link(f *file, digest Digest, size int64) (Result, error) {
 	err := f.link(digest)
 	if errors.Is(err, fs.ErrExist) {
 		// Another process made it in the meantime: its bytes count once they are verified.
-		if there, err := w.present(digest, size); err != nil || there {
+		if there, err := w.Present(digest, size); err != nil || there {
 			return Result{Digest: digest}, err
 		}
 		err = f.link(digest)

@@ -14,7 +14,12 @@ import (
 // List calls visit for every object in a pack with its uncompressed size in bytes, sorted by
 // digest. It reads names and sizes only. A pack with anything else in it is erofs.ErrCorrupt.
 func List(im *erofs.Image, visit func(object.Digest, int64) error) error {
-	return im.Walk(func(path string, _ erofs.NID, in *erofs.Inode) error {
+	return Files(im, func(d object.Digest, size int64, _ erofs.NID) error { return visit(d, size) })
+}
+
+// Files is List, and tells where each object is.
+func Files(im *erofs.Image, visit func(object.Digest, int64, erofs.NID) error) error {
+	return im.Walk(func(path string, nid erofs.NID, in *erofs.Inode) error {
 		if path == "." || len(path) == 1 && in.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return nil
 		}
@@ -22,8 +27,33 @@ func List(im *erofs.Image, visit func(object.Digest, int64) error) error {
 		if err != nil || path != digest.Path() || in.Mode&unix.S_IFMT != unix.S_IFREG {
 			return fmt.Errorf("%s, mode %#o, in a pack of objects: %w", path, in.Mode, erofs.ErrCorrupt)
 		}
-		return visit(digest, in.Size)
+		return visit(digest, in.Size, nid)
 	})
+}
+
+// Names calls visit for every object in a pack, sorted by digest. It reads directories only, so the size of
+// an object, and whether it is a file at all, has yet to be seen.
+func Names(im *erofs.Image, visit func(object.Digest, erofs.NID) error) error {
+	digits, err := im.ReadDir(im.Root())
+	if err != nil {
+		return err
+	}
+	for _, digit := range digits {
+		names, err := im.ReadDir(digit.NID)
+		if err != nil {
+			return err
+		}
+		for _, e := range names {
+			d, err := object.Parse(digit.Name + e.Name)
+			if err != nil || len(digit.Name) != 1 {
+				return fmt.Errorf("%s/%s in a pack of objects: %w", digit.Name, e.Name, erofs.ErrCorrupt)
+			}
+			if err := visit(d, e.NID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // check makes sure that the image holds these objects and nothing else: what mkfs.erofs makes is

@@ -27,10 +27,10 @@ import (
 // Mkfs is the program that makes packs, of the Debian package erofs-utils.
 const Mkfs = "mkfs.erofs"
 
-// An Object is one to be packed, and the file that has its bytes.
+// An Object is one to be packed, and how to read its bytes.
 type Object struct {
 	Digest object.Digest
-	Path   string
+	Open   func() (io.ReadCloser, error)
 }
 
 // Options are choices about a pack. The zero value is good.
@@ -120,7 +120,7 @@ func mkdir(path string) error {
 }
 
 func copyObject(o Object, path string) (size int64, err error) {
-	in, err := os.Open(o.Path)
+	in, err := o.Open()
 	if err != nil {
 		return 0, err
 	}
@@ -135,7 +135,7 @@ func copyObject(o Object, path string) (size int64, err error) {
 		return 0, err
 	}
 	if got := object.Digest(hash.Sum(nil)); got != o.Digest {
-		return 0, fmt.Errorf("object %s, file %s: its bytes have the digest %s: %w", o.Digest, o.Path, got, object.ErrDamaged)
+		return 0, fmt.Errorf("object %s: its bytes have the digest %s: %w", o.Digest, got, object.ErrDamaged)
 	}
 	return size, out.Chmod(0o444)
 }
@@ -156,9 +156,14 @@ func uuid(objects []Object) string {
 	for _, o := range objects {
 		hash.Write(o.Digest[:])
 	}
-	u := hash.Sum(nil)[:16]
-	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80
+	u := uuid8([16]byte(hash.Sum(nil)))
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// uuid8 makes random bytes a UUID of version 8.
+func uuid8(u [16]byte) [16]byte {
+	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80
+	return u
 }
 
 func run(ctx context.Context, program string, args []string) error {

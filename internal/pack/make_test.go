@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -40,6 +41,11 @@ func contents(n int) [][]byte {
 	return list
 }
 
+// file opens a file each time.
+func file(path string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return os.Open(path) }
+}
+
 // store writes each of the contents to a file below dir, under any name, and returns the objects.
 func store(t *testing.T, dir string, list [][]byte) []pack.Object {
 	t.Helper()
@@ -55,7 +61,7 @@ func store(t *testing.T, dir string, list [][]byte) []pack.Object {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
-		objects = append(objects, pack.Object{Digest: sha256.Sum256(b), Path: f.Name()})
+		objects = append(objects, pack.Object{Digest: sha256.Sum256(b), Open: file(f.Name())})
 	}
 	return objects
 }
@@ -130,8 +136,8 @@ func TestMakeLeavesNothingWhenItFails(t *testing.T) {
 		options pack.Options
 		want    error
 	}{
-		"other bytes":   {context.Background(), []pack.Object{good[0], {Digest: good[1].Digest, Path: good[2].Path}}, pack.Options{}, object.ErrDamaged},
-		"no file":       {context.Background(), []pack.Object{{Digest: good[1].Digest, Path: "/nonexistent"}}, pack.Options{}, os.ErrNotExist},
+		"other bytes":   {context.Background(), []pack.Object{good[0], {Digest: good[1].Digest, Open: good[2].Open}}, pack.Options{}, object.ErrDamaged},
+		"no file":       {context.Background(), []pack.Object{{Digest: good[1].Digest, Open: file("/nonexistent")}}, pack.Options{}, os.ErrNotExist},
 		"no objects":    {context.Background(), nil, pack.Options{}, nil},
 		"no compressor": {context.Background(), good, pack.Options{Compressor: "none-such"}, nil},
 		"canceled":      {canceled, good, pack.Options{}, context.Canceled},

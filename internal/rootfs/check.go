@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -48,7 +49,7 @@ var errFound = errors.New("found")
 
 // check reads one file through the mount and compares it with its object: a kernel may take the
 // options of an overlay and still not follow a redirect to the data.
-func check(mt Mount) error {
+func check(l Layout, mt Mount) error {
 	if used, err := written(mt.Upper); err != nil || used {
 		return err // a container ran on it before, and may have changed any file
 	}
@@ -57,21 +58,40 @@ func check(mt Mount) error {
 		return err
 	}
 	defer f.Close()
-	var name, redirect string
-	err = img.Walk(func(path string, _ erofs.NID, in *erofs.Inode) error {
-		if in.Redirect == "" {
-			return nil
-		}
-		name, redirect = path, in.Redirect
-		return errFound
-	})
-	if err == nil {
-		return nil // nothing is redirected
-	}
-	if !errors.Is(err, errFound) {
+	w := walker{layout: l, mount: mt, seen: make([]bool, len(mt.Data))}
+	if err := img.Walk(w.visit); !errors.Is(err, errFound) {
 		return err
 	}
-	return compare(mt, name, redirect)
+	return nil
+}
+
+// maxCheck is how many files are compared at most, in the hope of one from each place.
+const maxCheck = 16
+
+// A walker compares files until there was one from each directory of objects.
+type walker struct {
+	layout Layout
+	mount  Mount
+	seen   []bool // by directory of objects
+	count  int
+}
+
+func (w *walker) visit(path string, _ erofs.NID, in *erofs.Inode) error {
+	if in.Redirect == "" {
+		return nil
+	}
+	at, err := compare(w.mount, path, in.Redirect)
+	if w.layout.Tree == TreeStubs && errors.Is(err, os.ErrNotExist) {
+		return nil // a small file, which stubs have themselves
+	}
+	if err != nil {
+		return err
+	}
+	w.seen[at] = true
+	if w.count++; w.count == maxCheck || !slices.Contains(w.seen, false) {
+		return errFound
+	}
+	return nil
 }
 
 // written tells whether there is anything in an upper layer.
@@ -84,25 +104,26 @@ func written(upper string) (bool, error) {
 }
 
 // compare is of the first bytes: a redirect that is not followed shows zeros.
-func compare(mt Mount, name, redirect string) error {
+// It returns which directory has it.
+func compare(mt Mount, name, redirect string) (int, error) {
 	got, err := head(filepath.Join(mt.Target, name))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, dir := range mt.Data {
+	for n, dir := range mt.Data {
 		want, err := head(filepath.Join(dir, redirect))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !bytes.Equal(got, want) {
-			return fmt.Errorf("overlay: %s does not show its object", name)
+			return 0, fmt.Errorf("overlay: %s does not show its object", name)
 		}
-		return nil
+		return n, nil
 	}
-	return fmt.Errorf("object %s of %s: %w", redirect, name, os.ErrNotExist)
+	return 0, fmt.Errorf("object %s of %s: %w", redirect, name, os.ErrNotExist)
 }
 
 func head(path string) ([]byte, error) {

@@ -17,8 +17,16 @@ type Tree struct {
 	File string // the EROFS image
 	// Stubs is where the directory of stubs is kept, or made when the layout needs it.
 	Stubs string
-	// Data is the directories of objects: loose ones, then packs.
+	// Data is the directories of objects: loose ones, then mounted packs.
 	Data []string
+	// Small is packs that are mounted with the tree: of small files, not compressed.
+	Small []Pack
+}
+
+// A Pack is an EROFS image of objects.
+type Pack struct {
+	Key  string // names the mount all containers share
+	File string
 }
 
 // A Mount is one root file system to be.
@@ -88,9 +96,20 @@ func (m *Mounter) remember(l Layout) {
 }
 
 func (m *Mounter) mount(l Layout, mt Mount) error {
+	// Until overlayfs holds them, another container's end could unmount what it is to be made of.
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	tree, err := m.tree(l, mt.Tree)
 	if err != nil {
 		return err
+	}
+	if l.Tree != TreeStubs {
+		if mt.Data, err = m.small(mt.Tree); err != nil {
+			return err
+		}
 	}
 	lower := []string{tree}
 	if l.Data == DataLower && l.Tree != TreeStubs {
@@ -111,7 +130,7 @@ func (m *Mounter) mount(l Layout, mt Mount) error {
 	if err := unix.Mount("tare", mt.Target, "overlay", flags, options); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
-	if err := check(mt); err != nil {
+	if err := check(l, mt); err != nil {
 		_ = unix.Unmount(mt.Target, unix.MNT_DETACH)
 		return err
 	}
@@ -162,11 +181,6 @@ func (m *Mounter) tree(l Layout, t Tree) (string, error) {
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		return "", err
 	}
-	unlock, err := m.lock()
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
 	if is, err := isErofs(at); err != nil || is {
 		return at, err // another container's
 	}
@@ -176,9 +190,13 @@ func (m *Mounter) tree(l Layout, t Tree) (string, error) {
 	return at, mountFile(t.File, at)
 }
 
-// lock keeps two containers from mounting one tree twice.
+// lock keeps two containers from mounting one tree twice, and from unmounting what the other needs.
 func (m *Mounter) lock() (func() error, error) {
-	f, err := lockDir(filepath.Join(m.Run, "trees"), unix.LOCK_EX)
+	dir := filepath.Join(m.Run, "trees")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := lockDir(dir, unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
@@ -247,14 +265,26 @@ func (m *Mounter) cover(t Tree) (string, error) {
 	return at, nil
 }
 
-// Release unmounts the tree that containers of the image shared, when none uses it any more. Overlay
-// mounts hold what is below them, so the caller must know.
+// Release unmounts the tree that containers of the image shared, when none uses it any more, and the packs of small
+// files that nobody uses. Overlay mounts hold what is below them, so the caller must know of the tree.
 func (m *Mounter) Release(key string) error {
-	at := filepath.Join(m.Run, "trees", key)
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := unmount(filepath.Join(m.Run, "trees", key)); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(m.Run, "cover", key)), m.sweepSmall())
+}
+
+// unmount unmounts what is at a directory, if anything, and removes that.
+func unmount(at string) error {
 	err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return &fs.PathError{Op: "unmount", Path: at, Err: err}
 	}
 	_ = os.Remove(at)
-	return os.RemoveAll(filepath.Join(m.Run, "cover", key))
+	return nil
 }

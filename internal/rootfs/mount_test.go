@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/pack"
 	"tare.dev/tare/internal/tree"
 )
 
@@ -66,6 +68,7 @@ func newFixture(t *testing.T, more ...string) *fixture {
 		})
 	}
 	add("etc/small", erofs.Inode{Mode: unix.S_IFREG | 0o600, Size: 5, Data: []byte("small")})
+	add("etc/packed", erofs.Inode{Mode: unix.S_IFREG | 0o640, GID: 7, Mtime: 7_654_321, Size: 6, Redirect: f.pack(t, "packed")})
 	add("bin", erofs.Inode{Mode: unix.S_IFLNK | 0o777, Size: 7, Data: []byte("usr/bin")})
 	add("tmp", erofs.Inode{Mode: unix.S_IFDIR | 0o1777})
 	if err := b.Link("usr/bin/twin", "usr/bin/big"); err != nil {
@@ -76,7 +79,7 @@ func newFixture(t *testing.T, more ...string) *fixture {
 	}
 	f.tree = Tree{
 		Key: "image", File: file.Name(), Stubs: filepath.Join(f.dir, "stubs", "image"),
-		Data: []string{objects.Path()},
+		Data: []string{objects.Path()}, Small: []Pack{{Key: "small", File: filepath.Join(f.dir, "small.erofs")}},
 	}
 	t.Cleanup(func() {
 		if err := f.mounter.Release(f.tree.Key); err != nil {
@@ -84,6 +87,25 @@ func newFixture(t *testing.T, more ...string) *fixture {
 		}
 	})
 	return f
+}
+
+// pack makes a pack of one small file, and returns where it is.
+func (f *fixture) pack(t *testing.T, text string) (redirect string) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(f.dir, "small.erofs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	w := pack.NewWriter(file)
+	d := object.Digest(sha256.Sum256([]byte(text)))
+	if err := w.Add(d, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	return d.Redirect()
 }
 
 // mount mounts in a layout. It skips those that this kernel lacks.
@@ -176,7 +198,7 @@ func checkRoot(t *testing.T, root string) {
 	}
 	for name, want := range map[string]string{
 		"usr/bin/big": strings.Repeat("usr/bin/big\n", 1000), "bin/twin": strings.Repeat("usr/bin/big\n", 1000),
-		"usr/lib/big2": strings.Repeat("usr/lib/big2\n", 1000), "etc/small": "small",
+		"usr/lib/big2": strings.Repeat("usr/lib/big2\n", 1000), "etc/small": "small", "etc/packed": "packed",
 	} {
 		if got, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(got) != want {
 			t.Errorf("%s has %d bytes, %v; want %d", name, len(got), err, len(want))

@@ -1,8 +1,10 @@
 package rootfs
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -11,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/pack"
 )
 
 // makeStubs makes the directory of stubs of a tree, once. It is whole when it has its name.
@@ -37,7 +41,11 @@ func makeStubs(t Tree, hide bool) error {
 	}
 	defer own.Close()
 	w := stubs{dir: tmp, seen: map[erofs.NID]string{}}
-	err = w.write(img, hide)
+	defer w.close()
+	err = w.open(t.Small)
+	if err == nil {
+		err = w.write(img, hide)
+	}
 	if err == nil {
 		err = syncTree(tmp)
 	}
@@ -68,6 +76,61 @@ type stubs struct {
 	dir  string
 	seen map[erofs.NID]string // files of several names
 	dirs []stubDir
+
+	small map[string]smallFile // by redirect
+	packs []*os.File
+}
+
+// A smallFile is in a pack, which nothing here can mount: the stubs have a copy.
+type smallFile struct {
+	pack *erofs.Image
+	nid  erofs.NID
+}
+
+// open lists the packs of small files.
+func (w *stubs) open(packs []Pack) error {
+	w.small = map[string]smallFile{}
+	for _, p := range packs {
+		img, f, err := openTree(p.File)
+		if err != nil {
+			return err
+		}
+		w.packs = append(w.packs, f)
+		err = pack.Names(img, func(d object.Digest, nid erofs.NID) error {
+			w.small[d.Redirect()] = smallFile{img, nid}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", p.File, err)
+		}
+	}
+	return nil
+}
+
+func (w *stubs) close() {
+	for _, f := range w.packs {
+		f.Close()
+	}
+}
+
+// fill puts the contents of a small file in the place of its redirect.
+func (w *stubs) fill(in *erofs.Inode) error {
+	s, ok := w.small[in.Redirect]
+	if !ok {
+		return nil
+	}
+	r, err := s.pack.Contents(s.nid)
+	if err != nil {
+		return err
+	}
+	if in.Data, err = io.ReadAll(r); err != nil {
+		return err
+	}
+	if got := object.Digest(sha256.Sum256(in.Data)); got.Redirect() != in.Redirect {
+		return fmt.Errorf("object %s in a pack: %w", in.Redirect, object.ErrDamaged)
+	}
+	in.Redirect = ""
+	return nil
 }
 
 // A directory's times are set when nothing is made in it any more.
@@ -110,6 +173,9 @@ func (w *stubs) add(name string, nid erofs.NID, in *erofs.Inode) error {
 			return os.Link(first, at)
 		}
 		w.seen[nid] = at
+	}
+	if err := w.fill(in); err != nil {
+		return err
 	}
 	if err := create(at, format, in); err != nil {
 		return err

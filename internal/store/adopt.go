@@ -28,6 +28,10 @@ import (
 // MediaTypeTree is the layer of an image that never was a tar stream: its metadata image.
 const MediaTypeTree = "application/vnd.tare.tree.v1.erofs"
 
+// Inline is the largest file of an adopted system, in bytes, that stands in its tree, and not as an object: small
+// ones may be edited in place.
+const Inline = 2048
+
 // AdoptOptions of Adopt. Inline is the largest file that stands in the tree, in bytes.
 type AdoptOptions struct {
 	Name   string // the image is called so

@@ -88,6 +88,12 @@ func (s *Store) gc() (Freed, error) {
 	if err != nil {
 		return f, err
 	}
-	err = s.gcPacks(&f)
-	return f, err
+	images, err := s.Images()
+	if err != nil {
+		return f, err
+	}
+	if err := s.gcPacks(&f, images); err != nil {
+		return f, err
+	}
+	return f, s.compact(images)
 }

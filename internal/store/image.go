@@ -178,21 +178,11 @@ func (i *Image) Tree() (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	t, err := openTree(path)
 	if err != nil {
-		return nil, err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	t, err := erofs.Open(f, st.Size())
-	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("image %s: tree: %w", i.Digest, err)
 	}
-	return &Tree{t, f}, nil
+	return t, nil
 }
 
 // Close closes the file.

@@ -22,7 +22,7 @@ func (s *Store) known() (known, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.knownOf(images)
+	return s.looseOf(images)
 }
 
 // trusted is what a new image may take without reading it: the objects of each image that can be read. One that
@@ -34,7 +34,7 @@ func (s *Store) trusted() (known, error) {
 	}
 	var all known
 	for n := range images {
-		if of, err := s.knownOf(images[n : n+1]); err == nil {
+		if of, err := s.looseOf(images[n : n+1]); err == nil {
 			all = append(all, of...)
 		}
 	}
@@ -42,7 +42,9 @@ func (s *Store) trusted() (known, error) {
 	return slices.Compact(all), nil
 }
 
-func (s *Store) knownOf(images []*Image) (known, error) {
+// looseOf is the objects of images that are files by themselves. What a damaged pack of small files may have had
+// counts as such, too: it may not go, and it is missing.
+func (s *Store) looseOf(images []*Image) (known, error) {
 	var all known
 	for _, i := range images {
 		err := s.loose(i, func(_ string, d object.Digest, size int64) error {
@@ -64,7 +66,7 @@ func (s *Store) loose(i *Image, visit func(path string, d object.Digest, size in
 		return err
 	}
 	return i.Objects(func(path string, d object.Digest, size int64) error {
-		if packed[d] {
+		if packed.has(d) {
 			return nil
 		}
 		return visit(path, d, size)

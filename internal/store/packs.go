@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -25,8 +27,18 @@ const MediaTypePack = "application/vnd.tare.pack.v1.erofs"
 
 const packSuffix = ".erofs"
 
-// Packs is the packs an image of packs names, in order; none for other images.
+// Packs is all packs that an image is mounted over: those it was fetched in, and those of its small files.
 func (i *Image) Packs() ([]digest.Digest, error) {
+	all, err := i.FetchedPacks()
+	if err != nil {
+		return nil, err
+	}
+	own, err := i.SmallPacks()
+	return append(all, own...), err
+}
+
+// FetchedPacks is the packs an image of packs names, in order; none for other images.
+func (i *Image) FetchedPacks() ([]digest.Digest, error) {
 	m, _, err := i.Manifest()
 	if err != nil {
 		return nil, err
@@ -112,58 +124,80 @@ func (s *Store) packGood(d digest.Digest) error {
 	return nil
 }
 
-// Packed calls visit for each object in the packs of an image.
-func (s *Store) Packed(i *Image, visit func(object.Digest)) error {
-	packs, err := i.Packs()
+// Fetched calls visit for each object in the packs an image was fetched in.
+func (s *Store) Fetched(i *Image, visit func(object.Digest)) error {
+	packs, err := i.FetchedPacks()
 	if err != nil {
 		return err
 	}
-	for _, d := range packs {
-		if err := s.listPack(d, visit); err != nil {
-			return fmt.Errorf("pack %s: %w", d, err)
-		}
+	all, err := s.inPacks(packs)
+	for _, d := range all {
+		visit(d)
 	}
-	return nil
+	return err
 }
 
-// packed is the objects in the packs of an image.
-func (s *Store) packed(i *Image) (map[object.Digest]bool, error) {
-	all := map[object.Digest]bool{}
-	return all, s.Packed(i, func(d object.Digest) { all[d] = true })
+// packed is the objects in the packs of an image, but for those in packs of small files that cannot be read.
+func (s *Store) packed(i *Image) (digests, error) {
+	fetched, err := i.FetchedPacks()
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.inPacks(fetched)
+	if err != nil {
+		return nil, err
+	}
+	own, err := i.SmallPacks()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range own {
+		some, err := s.inPacks([]digest.Digest{d})
+		if err == nil {
+			all = append(all, some...)
+		}
+	}
+	slices.SortFunc(all, compareDigests)
+	return all, nil
+}
+
+// inPacks is the objects in packs.
+func (s *Store) inPacks(packs []digest.Digest) (digests, error) {
+	var all digests
+	for _, d := range packs {
+		if err := s.listPack(d, func(o object.Digest) { all = append(all, o) }); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", d, err)
+		}
+	}
+	slices.SortFunc(all, compareDigests)
+	return all, nil
+}
+
+// digests are sorted.
+type digests []object.Digest
+
+func compareDigests(a, b object.Digest) int { return bytes.Compare(a[:], b[:]) }
+
+func (all digests) has(d object.Digest) bool {
+	_, ok := slices.BinarySearchFunc(all, d, compareDigests)
+	return ok
 }
 
 func (s *Store) listPack(d digest.Digest, visit func(object.Digest)) error {
-	f, err := os.Open(s.PackPath(d))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	im, err := erofs.Open(f, st.Size())
-	if err != nil {
-		return err
-	}
-	return pack.List(im, func(o object.Digest, _ int64) error {
-		visit(o)
-		return nil
+	return s.openPack(d, func(im *erofs.Image) error {
+		return pack.Names(im, func(o object.Digest, _ erofs.NID) error {
+			visit(o)
+			return nil
+		})
 	})
 }
 
 // checkPacks makes sure that each object of a tree that was fetched, and not made here, is in a pack of
 // its image: else the image would run until it opens a file that is not there.
 func (st *Stage) checkPacks(packs []digest.Digest) error {
-	have := map[object.Digest]bool{}
-	for _, d := range packs {
-		path := st.store.PackPath(d)
-		if _, err := os.Stat(path); err != nil {
-			return err
-		}
-		if err := st.store.listPack(d, func(o object.Digest) { have[o] = true }); err != nil {
-			return err
-		}
+	have, err := st.store.inPacks(packs)
+	if err != nil {
+		return err
 	}
 	info, err := st.tree.Stat()
 	if err != nil {
@@ -181,7 +215,7 @@ func (st *Stage) checkPacks(packs []digest.Digest) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if !have[d] {
+		if !have.has(d) {
 			return fmt.Errorf("%s: object %s is in no pack of the image", path, d)
 		}
 		return nil
@@ -189,11 +223,7 @@ func (st *Stage) checkPacks(packs []digest.Digest) error {
 }
 
 // gcPacks removes the packs that no image names.
-func (s *Store) gcPacks(f *Freed) error {
-	images, err := s.Images()
-	if err != nil {
-		return err
-	}
+func (s *Store) gcPacks(f *Freed, images []*Image) error {
 	used := map[string]bool{}
 	for _, i := range images {
 		packs, err := i.Packs()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 
+	digest "github.com/opencontainers/go-digest"
+
 	"tare.dev/tare/internal/object"
 )
 
@@ -15,6 +17,7 @@ type Repair struct {
 	want  map[object.Digest]int64
 	sizes map[int64]int
 	fixed int
+	packs []digest.Digest // of small files, to be made anew
 }
 
 // Repair begins the repair of damaged objects.
@@ -28,6 +31,10 @@ func (s *Store) Repair(damaged []Damage) (*Repair, error) {
 		want: map[object.Digest]int64{}, sizes: map[int64]int{},
 	}
 	for _, d := range damaged {
+		if d.Pack {
+			r.packs = append(r.packs, digestOf(d.Object))
+			continue
+		}
 		if d.Object != (object.Digest{}) {
 			r.want[d.Object] = d.Size
 			r.sizes[d.Size]++
@@ -104,14 +111,32 @@ func (r *Repair) done(d object.Digest) {
 	r.fixed++
 }
 
-// Close returns when what was repaired lasts.
+// Close packs the good files of damaged packs anew, and returns when what was repaired lasts.
 func (r *Repair) Close() error {
 	defer r.share.Close()
-	if r.fixed == 0 {
-		return nil
-	}
-	if err := r.store.barrier(); err != nil {
+	if err := r.close(); err != nil {
 		return fmt.Errorf("repair: %w", err)
 	}
+	return nil
+}
+
+func (r *Repair) close() error {
+	if r.fixed > 0 {
+		if err := r.store.barrier(); err != nil {
+			return err
+		}
+	}
+	if len(r.packs) == 0 {
+		return nil
+	}
+	images, err := r.store.Images()
+	if err != nil {
+		return err
+	}
+	if err := r.store.repack(r.packs, images); err != nil {
+		return err
+	}
+	r.fixed += len(r.packs)
+	r.packs = nil
 	return nil
 }

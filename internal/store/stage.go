@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -30,6 +31,7 @@ type Stage struct {
 	tree  *os.File
 	put   *object.Writer
 	packs []digest.Digest // new ones, still in dir
+	small *batch
 }
 
 // Stage begins an image.
@@ -69,7 +71,8 @@ func (st *Stage) begin() (err error) {
 		return err
 	}
 	st.put = s.objects.NewWriter(known, s.reserve)
-	return nil
+	st.small, err = s.newBatch(st.dir, st.put, known)
+	return err
 }
 
 // ownTmp makes a directory below tmp/ and locks it. Another process may sweep it away in between.
@@ -94,7 +97,34 @@ func (s *Store) ownTmp() (string, *Lock, error) {
 }
 
 // Put makes an object of size bytes from r.
-func (st *Stage) Put(r io.Reader, size int64) (object.Result, error) { return st.put.Put(r, size) }
+func (st *Stage) Put(r io.Reader, size int64) (object.Result, error) {
+	if size <= Small {
+		return st.small.Put(r, size)
+	}
+	return st.put.Put(r, size)
+}
+
+// Has tells whether a small file is there already.
+func (st *Stage) Has(d object.Digest, size int64) (bool, error) { return st.small.has(d, size) }
+
+// Take tells whether a small file is there already, and has the image use it.
+func (st *Stage) Take(d object.Digest, size int64) (bool, error) { return st.small.take(d, size) }
+
+// PlaceSmall ends the pack of the stage's small files without an image, for one that is made while this stage
+// is open to use it. It returns "" when there are none.
+func (st *Stage) PlaceSmall() (digest.Digest, error) { return st.small.finish(st.store) }
+
+// UseSmall has the image use what another stage has placed.
+func (st *Stage) UseSmall(d digest.Digest) {
+	if d == "" {
+		return
+	}
+	st.small.know(st.store, d)
+	st.small.sort()
+	if at := slices.Index(st.small.packs, d); at >= 0 && !st.small.used[at] {
+		st.small.used[at], st.small.count = true, st.small.count+1
+	}
+}
 
 // Tree is the file the metadata goes to.
 func (st *Stage) Tree() io.WriterAt { return st.tree }
@@ -133,6 +163,9 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 		return nil, err
 	}
 	if err := st.complete(manifest); err != nil {
+		return nil, err
+	}
+	if err := st.small.list(s); err != nil {
 		return nil, err
 	}
 	if err := st.nameTree(); err != nil {
@@ -253,6 +286,9 @@ func (st *Stage) nameTree() error {
 func (st *Stage) Close() error {
 	if st.tree != nil {
 		st.tree.Close()
+	}
+	if st.small != nil {
+		st.small.close()
 	}
 	var err error
 	if st.dir != "" {

@@ -81,7 +81,7 @@ func add(t *testing.T, s *Store, files map[string]string, names ...string) *Imag
 	return i
 }
 
-func big(c string) string { return strings.Repeat(c, 5000) }
+func big(c string) string { return strings.Repeat(c, 20_000) }
 
 func objects(t *testing.T, s *Store) (n int) {
 	t.Helper()
@@ -168,7 +168,7 @@ func TestGCKeepsWhatImagesHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	freed, err := s.GC()
-	if err != nil || freed.Objects != 1 || freed.Bytes != 5000 {
+	if err != nil || freed.Objects != 1 || freed.Bytes != 20_000 {
 		t.Errorf("GC = %+v, %v", freed, err)
 	}
 	r, err := s.Verify(t.Context(), VerifyOptions{})
@@ -386,8 +386,8 @@ func TestVerifyWithABudgetComesToAll(t *testing.T) {
 	total := 0
 	var from *object.Digest
 	for range 10 {
-		r, err := s.Verify(t.Context(), VerifyOptions{Budget: 10_000, From: from})
-		if err != nil || r.Bytes > 10_000 {
+		r, err := s.Verify(t.Context(), VerifyOptions{Budget: 40_000, From: from})
+		if err != nil || r.Bytes > 40_000 {
 			t.Fatal(r, err)
 		}
 		total += r.Objects
@@ -406,10 +406,10 @@ func TestUsageAddsUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u.Logical != 25_000 || u.Unique != 15_000 || u.Shared[0][1] != 5000 || u.Shared[1][0] != 5000 {
+	if u.Logical != 100_000 || u.Unique != 60_000 || u.Shared[0][1] != 20_000 || u.Shared[1][0] != 20_000 {
 		t.Errorf("usage: %+v", u)
 	}
-	if a := u.Images[0]; a.Own != 5000 || a.Shared != 5000 || a.Logical != 15_000 {
+	if a := u.Images[0]; a.Own != 20_000 || a.Shared != 20_000 || a.Logical != 60_000 {
 		t.Errorf("a: %+v", a)
 	}
 }
@@ -442,7 +442,7 @@ func TestAdoptSharesInodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Files != 3 || a.Saved != 5000 {
+	if a.Files != 3 || a.Saved != 20_000 {
 		t.Errorf("adopted: %+v", a)
 	}
 	same := func(name, text string) bool {
@@ -462,7 +462,7 @@ func TestAdoptSharesInodes(t *testing.T) {
 		t.Error("a file that may change is an object")
 	}
 	u, err := s.Usage()
-	if err != nil || u.Shared[0][1] != 5000 {
+	if err != nil || u.Shared[0][1] != 20_000 {
 		t.Errorf("usage: %+v, %v", u, err)
 	}
 	if r, err := s.Verify(t.Context(), VerifyOptions{}); err != nil || len(r.Damaged) != 0 {

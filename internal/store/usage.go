@@ -3,11 +3,13 @@ package store
 import (
 	"os"
 	"slices"
+	"strings"
 
 	digest "github.com/opencontainers/go-digest"
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/pack"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,9 @@ type Usage struct {
 	Trees   int64 `json:"treeBytes"`    // metadata, with the small files in it
 	Packs   int64 `json:"packBytes"`    // compressed
 	Garbage int64 `json:"garbageBytes"` // objects that no image refers to
-	OnDisk  int64 `json:"onDiskBytes"`  // of the objects and trees, in blocks of the file system
+	OnDisk  int64 `json:"onDiskBytes"`  // of the objects, packs and trees, in blocks of the file system
+
+	fetched map[string]bool // files of packs that are compressed
 }
 
 // ImageUsage is one image's.
@@ -50,7 +54,7 @@ func (s *Store) Usage() (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	u := Usage{Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
+	u := Usage{fetched: map[string]bool{}, Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
 	var refs []ref
 	for n, i := range images {
 		u.Shared[n] = make([]int64, len(images))
@@ -84,9 +88,16 @@ func (s *Store) read(u *Usage, n int, i *Image, refs []ref) ([]ref, error) {
 	}
 	x.Tree = st.Size()
 	u.Trees += st.Size()
-	packed, err := s.packed(i)
+	fetched, err := i.FetchedPacks()
 	if err != nil {
 		return refs, err
+	}
+	packed, err := s.inPacks(fetched)
+	if err != nil {
+		return refs, err
+	}
+	for _, d := range fetched {
+		u.fetched[d.Encoded()+packSuffix] = true
 	}
 	seen := map[erofs.NID]bool{}
 	return refs, t.Walk(func(_ string, nid erofs.NID, in *erofs.Inode) error {
@@ -102,7 +113,7 @@ func (s *Store) read(u *Usage, n int, i *Image, refs []ref) ([]ref, error) {
 			return nil
 		}
 		d, err := object.ParseRedirect(in.Redirect)
-		if packed[d] {
+		if packed.has(d) {
 			x.Packed += in.Size
 			return err
 		}
@@ -147,10 +158,16 @@ func (s *Store) onDisk(u *Usage, refs []ref) error {
 		return err
 	}
 	for _, e := range packs {
-		if info, err := e.Info(); err == nil {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		u.OnDisk += info.Size()
+		if u.fetched[e.Name()] {
 			u.Packs += info.Size()
-			u.OnDisk += info.Size()
 			u.Unique += info.Size()
+		} else {
+			s.garbage(u, e.Name(), info.Size(), refs)
 		}
 	}
 	return s.objects.All(func(d object.Digest, size int64) error {
@@ -159,10 +176,36 @@ func (s *Store) onDisk(u *Usage, refs []ref) error {
 			return err
 		}
 		u.OnDisk += blocks
-		_, used := slices.BinarySearchFunc(refs, d, func(r ref, d object.Digest) int { return compareItems(r.item, item{digest: d}) })
-		if !used {
+		if !refersTo(refs, d) {
 			u.Garbage += size
 		}
 		return nil
 	})
+}
+
+// garbage adds what no image needs of a pack of small files: all of it, when
+// none is mounted over it. A damaged one is verify's business.
+func (s *Store) garbage(u *Usage, name string, size int64, refs []ref) {
+	d := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimSuffix(name, packSuffix))
+	live := false
+	dead := int64(0)
+	err := s.openPack(d, func(im *erofs.Image) error {
+		return pack.List(im, func(o object.Digest, size int64) error {
+			if refersTo(refs, o) {
+				live = true
+			} else {
+				dead += size
+			}
+			return nil
+		})
+	})
+	if err == nil && !live {
+		dead = size
+	}
+	u.Garbage += dead
+}
+
+func refersTo(refs []ref, d object.Digest) bool {
+	_, used := slices.BinarySearchFunc(refs, d, func(r ref, d object.Digest) int { return compareItems(r.item, item{digest: d}) })
+	return used
 }

@@ -46,8 +46,11 @@ type Damage struct {
 	Object object.Digest `json:"-"` // zero when it is a file of an image that is damaged
 	Name   string        `json:"object,omitempty"`
 	Size   int64         `json:"sizeBytes"`
-	Cause  string        `json:"cause"`
-	Uses   []Use         `json:"uses"`
+	// Pack is a pack of small files that is damaged. The bad files in it are named by themselves; repair packs
+	// the good ones anew.
+	Pack  bool   `json:"pack,omitempty"`
+	Cause string `json:"cause"`
+	Uses  []Use  `json:"uses"`
 }
 
 // Use is where a damaged thing is used.
@@ -76,22 +79,57 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 		}
 		good = append(good, i)
 	}
-	all, err := s.knownOf(good)
-	if err != nil {
+	c := check{store: s, images: good, bad: map[object.Digest]string{}}
+	if err := c.collect(); err != nil {
 		return r, err
 	}
-	bad, err := s.scrub(ctx, all, o, &r)
-	if err != nil {
+	if err := c.scrub(ctx, o, &r); err != nil {
 		return r, err
 	}
-	return r, s.locate(good, bad, &r)
+	return r, c.locate(&r)
 }
 
-// scrub reads objects until the budget is spent.
-func (s *Store) scrub(ctx context.Context, all known, o VerifyOptions, r *Report) (map[object.Digest]string, error) {
-	bad := map[object.Digest]string{}
-	if len(all) == 0 {
-		return bad, nil
+// A check is one run of Verify over what whole images are made of.
+type check struct {
+	store  *Store
+	images []*Image
+	all    known                    // objects by themselves and packs of small files, by digest
+	packs  map[object.Digest]bool   // which of all are packs
+	bad    map[object.Digest]string // objects, and why
+}
+
+func (c *check) collect() error {
+	c.packs = map[object.Digest]bool{}
+	var err error
+	if c.all, err = c.store.looseOf(c.images); err != nil {
+		return err
+	}
+	for _, i := range c.images {
+		own, err := i.SmallPacks()
+		if err != nil && i.there() {
+			return err
+		}
+		for _, p := range own {
+			d, err := object.Parse(p.Encoded())
+			if err != nil || c.packs[d] {
+				continue
+			}
+			c.packs[d] = true
+			x := item{digest: d}
+			if st, err := os.Stat(c.store.PackPath(p)); err == nil {
+				x.size = st.Size()
+			}
+			c.all = append(c.all, x)
+		}
+	}
+	slices.SortFunc(c.all, compareItems)
+	return nil
+}
+
+// scrub reads until the budget is spent.
+func (c *check) scrub(ctx context.Context, o VerifyOptions, r *Report) error {
+	if len(c.all) == 0 {
+		return nil
 	}
 	from := o.From
 	if from == nil && o.Budget > 0 {
@@ -100,20 +138,20 @@ func (s *Store) scrub(ctx context.Context, all known, o VerifyOptions, r *Report
 	}
 	first := 0
 	if from != nil {
-		first, _ = slices.BinarySearchFunc(all, item{digest: *from}, compareItems)
+		first, _ = slices.BinarySearchFunc(c.all, item{digest: *from}, compareItems)
 	}
-	total := all.bytes()
-	for n := range all {
-		x := all[(first+n)%len(all)]
+	total := c.all.bytes()
+	for n := range c.all {
+		x := c.all[(first+n)%len(c.all)]
 		r.Next = x.digest
 		if o.Budget > 0 && r.Bytes > 0 && r.Bytes+x.size > o.Budget {
-			return bad, nil
+			return nil
 		}
 		if err := ctx.Err(); err != nil {
-			return bad, err
+			return err
 		}
-		if why := s.scrubOne(x); why != nil {
-			bad[x.digest] = why.Error()
+		if err := c.one(x); err != nil {
+			return err
 		}
 		r.Objects++
 		r.Bytes += x.size
@@ -121,7 +159,17 @@ func (s *Store) scrub(ctx context.Context, all known, o VerifyOptions, r *Report
 			o.Progress(r.Bytes, total)
 		}
 	}
-	return bad, nil
+	return nil
+}
+
+func (c *check) one(x item) error {
+	if !c.packs[x.digest] {
+		if why := c.store.scrubOne(x); why != nil {
+			c.bad[x.digest] = why.Error()
+		}
+		return nil
+	}
+	return c.store.scrubPack(digestOf(x.digest), func(d object.Digest, why string) { c.bad[d] = why })
 }
 
 func (s *Store) scrubOne(x item) error {
@@ -144,21 +192,18 @@ func (k known) bytes() (n int64) {
 	return n
 }
 
+func digestOf(d object.Digest) digest.Digest {
+	return digest.NewDigestFromEncoded(digest.SHA256, d.String())
+}
+
 // locate finds out which images and paths the bad objects belong to.
-func (s *Store) locate(images []*Image, bad map[object.Digest]string, r *Report) error {
-	if len(bad) == 0 {
+func (c *check) locate(r *Report) error {
+	if len(c.bad) == 0 {
 		return nil
 	}
 	at := map[object.Digest]*Damage{}
-	for _, i := range images {
-		uses := map[object.Digest]Damage{}
-		err := s.loose(i, func(path string, d object.Digest, size int64) error {
-			why, is := bad[d]
-			if _, seen := uses[d]; is && !seen {
-				uses[d] = Damage{Object: d, Name: d.String(), Size: size, Cause: why, Uses: []Use{{i.Digest, i.Names, path}}}
-			}
-			return nil
-		})
+	for _, i := range c.images {
+		uses, err := c.usesOf(i)
 		if !i.there() {
 			continue // it was removed meanwhile, and gc took its objects
 		}
@@ -181,6 +226,32 @@ func (s *Store) locate(images []*Image, bad map[object.Digest]string, r *Report)
 	return nil
 }
 
+// usesOf is what an image has of the bad ones, each with one path.
+func (c *check) usesOf(i *Image) (map[object.Digest]Damage, error) {
+	uses := map[object.Digest]Damage{}
+	use := func(d object.Digest, size int64, path string) {
+		why, is := c.bad[d]
+		if _, seen := uses[d]; is && !seen {
+			uses[d] = Damage{
+				Object: d, Name: d.String(), Size: size, Pack: c.packs[d], Cause: why, Uses: []Use{{i.Digest, i.Names, path}},
+			}
+		}
+	}
+	own, err := i.SmallPacks()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range own {
+		if d, err := object.Parse(p.Encoded()); err == nil {
+			use(d, 0, "")
+		}
+	}
+	return uses, i.Objects(func(path string, d object.Digest, size int64) error {
+		use(d, size, path)
+		return nil
+	})
+}
+
 // Objects calls visit for each file that is an object.
 func (i *Image) Objects(visit func(path string, d object.Digest, size int64) error) error {
 	t, err := i.Tree()
@@ -200,12 +271,12 @@ func (i *Image) Objects(visit func(path string, d object.Digest, size int64) err
 	})
 }
 
-// verifyImage checks an image's own files, and its packs.
+// verifyImage checks an image's own files, and the packs it was fetched in.
 func (s *Store) verifyImage(i *Image) error {
 	if err := i.Check(); err != nil {
 		return err
 	}
-	packs, err := i.Packs()
+	packs, err := i.FetchedPacks()
 	if err != nil {
 		return err
 	}
@@ -233,6 +304,9 @@ func (i *Image) Check() error {
 	}
 	if m.Config.Digest.Algorithm().FromBytes(raw) != m.Config.Digest {
 		return fmt.Errorf("image %s: config: %w", i.Digest, object.ErrDamaged)
+	}
+	if _, err := i.SmallPacks(); err != nil {
+		return err
 	}
 	path, err := i.TreePath()
 	if err != nil {

@@ -20,7 +20,7 @@ func Export(ctx context.Context, s Stored, w io.Writer, progress func(Event)) er
 	n := &telling{w: w, tell: func(n int64) {
 		progress(Event{Kind: "pack", Blob: s.Image.Digest, Current: min(n, total), Total: total})
 	}}
-	return f.pack(ctx, n, io.Discard, f.verified)
+	return f.pack(ctx, n, io.Discard, verified)
 }
 
 // telling tells how much was written.

@@ -43,7 +43,7 @@ type Flat struct {
 type Stored struct {
 	Store *store.Store
 	Image *store.Image
-	Packs []string // where its packs are mounted: directories of objects
+	Packs []string // where the packs it was fetched in are mounted: directories of objects
 }
 
 // Flatten packs an image once, and checks each of its files on the way.
@@ -68,7 +68,7 @@ func (f *Flat) measure(ctx context.Context, progress func(Event)) error {
 	plain := &counter{sum: digest.SHA256.Digester(), tell: func(n int64) {
 		progress(Event{Kind: "pack", Blob: f.stored.Image.Digest, Current: min(n, total), Total: total})
 	}}
-	if err := f.pack(ctx, packed, plain, f.verified); err != nil {
+	if err := f.pack(ctx, packed, plain, verified); err != nil {
 		return err
 	}
 	progress(Event{Kind: "packed", Blob: packed.sum.Digest(), Current: packed.n, Total: packed.n})
@@ -77,17 +77,23 @@ func (f *Flat) measure(ctx context.Context, progress func(Event)) error {
 }
 
 // pack writes the layer to w, and the tar stream that is in it to plain.
-func (f *Flat) pack(ctx context.Context, w, plain io.Writer, open layer.Source) error {
+func (f *Flat) pack(ctx context.Context, w, plain io.Writer, open func(*contents, object.Digest) (io.ReadCloser, error)) error {
 	t, err := f.stored.Image.Tree()
 	if err != nil {
 		return err
 	}
 	defer t.Close()
+	c, err := f.stored.contents()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	z, err := f.compression.Compress(&during{ctx, w})
 	if err != nil {
 		return err
 	}
-	if err := layer.Pack(io.MultiWriter(z, plain), t, open); err != nil {
+	from := func(d object.Digest) (io.ReadCloser, error) { return open(c, d) }
+	if err := layer.Pack(io.MultiWriter(z, plain), t, from); err != nil {
 		return err
 	}
 	return z.Close()
@@ -169,7 +175,7 @@ func (f *Flat) Open(ctx context.Context, d v1.Descriptor, offset int64) (io.Read
 	p := &packing{PipeReader: r, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		w.CloseWithError(f.pack(ctx, w, io.Discard, f.plain))
+		w.CloseWithError(f.pack(ctx, w, io.Discard, plain))
 	}()
 	if _, err := io.CopyN(io.Discard, p, offset); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -193,15 +199,15 @@ func (p *packing) Close() error {
 }
 
 // plain opens an object that has been checked.
-func (f *Flat) plain(d object.Digest) (io.ReadCloser, error) {
-	r, _, err := f.stored.open(d)
+func plain(c *contents, d object.Digest) (io.ReadCloser, error) {
+	r, _, err := c.open(d)
 	return r, err
 }
 
 // verified opens an object and checks it while it is read: nothing damaged leaves the device
 // under a new digest.
-func (f *Flat) verified(d object.Digest) (io.ReadCloser, error) {
-	r, size, err := f.stored.open(d)
+func verified(c *contents, d object.Digest) (io.ReadCloser, error) {
+	r, size, err := c.open(d)
 	if err != nil {
 		return nil, err
 	}
@@ -211,18 +217,37 @@ func (f *Flat) verified(d object.Digest) (io.ReadCloser, error) {
 	}, blob.Options{Attempts: -1})
 }
 
-// open opens an object where it is, loose or in a pack.
-func (s Stored) open(d object.Digest) (io.ReadCloser, int64, error) {
-	f, err := s.Store.Objects().Open(d)
-	for _, dir := range s.Packs {
+// contents is the files of a stored image, wherever they are.
+type contents struct {
+	*store.Contents
+	packs []string
+}
+
+func (s *Stored) contents() (*contents, error) {
+	c, err := s.Store.Contents(s.Image)
+	if err != nil {
+		return nil, err
+	}
+	return &contents{c, s.Packs}, nil
+}
+
+// open opens an object and tells its size.
+func (c *contents) open(d object.Digest) (io.ReadCloser, int64, error) {
+	r, size, err := c.Open(d)
+	for _, dir := range c.packs {
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		f, err = os.Open(filepath.Join(dir, d.Path()))
+		r, size, err = openFile(filepath.Join(dir, d.Path()))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("object %s: is missing: %w", d, object.ErrDamaged)
 	}
+	return r, size, err
+}
+
+func openFile(path string) (io.ReadCloser, int64, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}

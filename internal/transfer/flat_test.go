@@ -59,8 +59,8 @@ func tarOf(t testing.TB, files ...[2]string) []byte {
 	return b.Bytes()
 }
 
-// large is what does not stand in a tree itself.
-var large = strings.Repeat("large ", 1000)
+// large is what does not go into a pack with others.
+var large = strings.Repeat("large ", 4000)
 
 // layered adds an image of layers to a place and names it.
 func (p *place) layered(t testing.TB, name string, layers ...[]byte) v1.Descriptor {
@@ -188,7 +188,7 @@ func TestDamagedObjectsDoNotLeave(t *testing.T) {
 		t.Fatalf("objects %v, %v", objects, err)
 	}
 	for name, damage := range map[string]func(string) error{
-		"changed": func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("LARGE ", 1000)+"ab"), 0o644) },
+		"changed": func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("LARGE ", 4000)+"ab"), 0o644) },
 		"cut":     func(p string) error { return os.Truncate(p, 10) },
 		"gone":    os.Remove,
 	} {
@@ -207,6 +207,24 @@ func TestDamagedObjectsDoNotLeave(t *testing.T) {
 		if err := transfer.Export(t.Context(), s, io.Discard, nil); err == nil {
 			t.Errorf("Export with objects %s is no error", name)
 		}
+	}
+}
+
+func TestDamagedSmallFilesDoNotLeave(t *testing.T) {
+	s, _ := pulled(t)
+	packs, err := filepath.Glob(s.Store.Dir() + "/packs/*")
+	if err != nil || len(packs) != 1 {
+		t.Fatal(packs, err)
+	}
+	text, err := os.ReadFile(packs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(packs[0], bytes.Replace(text, []byte("small"), []byte("SMALL"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := transfer.Export(t.Context(), s, io.Discard, nil); err == nil || !strings.Contains(err.Error(), "etc/conf") {
+		t.Errorf("Export = %v, want an error about etc/conf", err)
 	}
 }
 

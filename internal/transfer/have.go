@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/erofs"
-	"tare.dev/tare/internal/layer"
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 )
 
-// have is what contents of files a store has, by digest: objects, and the small files that stand in
+// have is what contents of files a store has, by digest: objects, and the small files that are in packs or stand in
 // the trees of images.
 type have struct {
+	stage   *store.Stage // of the image in the making
 	objects *object.Dir
 	trusted []object.Digest // sorted: images refer to them
 	small   []smallFile     // sorted
@@ -67,7 +67,7 @@ func (h *have) visit(_ string, nid erofs.NID, in *erofs.Inode) error {
 		}
 		return err
 	}
-	if in.Size <= layer.Inline && int64(len(in.Data)) == in.Size {
+	if int64(len(in.Data)) == in.Size {
 		h.small = append(h.small, smallFile{sha256.Sum256(in.Data), len(h.trees) - 1, nid})
 	}
 	return nil
@@ -78,12 +78,11 @@ func compareDigests(a, b object.Digest) int { return bytes.Compare(a[:], b[:]) }
 // has tells whether contents are there. Of an object that no image refers to, such as one of a
 // pull that was cut off, the name proves nothing: it is hashed.
 func (h *have) has(d object.Digest, size int64) (bool, error) {
-	if size <= layer.Inline {
-		_, ok := h.find(d)
-		return ok, nil
-	}
-	if h.good[d] {
+	if _, ok := h.find(d); ok || h.good[d] {
 		return true, nil
+	}
+	if size <= store.Small {
+		return h.stage.Has(d, size)
 	}
 	got, ok, err := h.objects.Stat(d)
 	if err != nil || !ok || got != size {
@@ -104,11 +103,11 @@ func (h *have) find(d object.Digest) (int, bool) {
 	return slices.BinarySearchFunc(h.small, d, func(s smallFile, d object.Digest) int { return compareDigests(s.digest, d) })
 }
 
-// data reads a small file that is there.
+// data reads a small file that stands in a tree; nil when it does not.
 func (h *have) data(d object.Digest) ([]byte, error) {
 	n, ok := h.find(d)
 	if !ok {
-		panic("transfer: a small file was there and is not")
+		return nil, nil
 	}
 	in, err := h.trees[h.small[n].tree].Inode(h.small[n].nid)
 	if err != nil {

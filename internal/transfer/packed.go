@@ -141,7 +141,7 @@ func (p *Packed) layer(mediaType, path string) error {
 func (p *Packed) bases(images []*store.Image) (map[object.Digest]bool, error) {
 	have := map[object.Digest]bool{}
 	for _, base := range images {
-		packs, err := base.Packs()
+		packs, err := base.FetchedPacks()
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func (p *Packed) bases(images []*store.Image) (map[object.Digest]bool, error) {
 				return nil, err
 			}
 		}
-		if err := p.store.Packed(base, func(d object.Digest) { have[d] = true }); err != nil {
+		if err := p.store.Fetched(base, func(d object.Digest) { have[d] = true }); err != nil {
 			return nil, err
 		}
 	}
@@ -165,14 +165,22 @@ func (p *Packed) bases(images []*store.Image) (map[object.Digest]bool, error) {
 
 // pack packs what the bases lack.
 func (p *Packed) pack(ctx context.Context, dir string, have map[object.Digest]bool, o pack.Options) error {
+	c, err := p.store.Contents(p.image)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	var objects []pack.Object
-	err := p.image.Objects(func(_ string, d object.Digest, size int64) error {
+	err = p.image.Objects(func(_ string, d object.Digest, size int64) error {
 		if have[d] {
 			return nil
 		}
 		have[d] = true
 		p.Bytes += size
-		objects = append(objects, pack.Object{Digest: d, Path: filepath.Join(p.store.Objects().Path(), d.Path())})
+		objects = append(objects, pack.Object{Digest: d, Open: func() (io.ReadCloser, error) {
+			r, _, err := c.Open(d)
+			return r, err
+		}})
 		return nil
 	})
 	if err != nil {

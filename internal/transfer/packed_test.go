@@ -75,7 +75,7 @@ func packedImages(t *testing.T) (first, second *packedImage) {
 
 func TestPackedImageIsTheSameTree(t *testing.T) {
 	first, second := packedImages(t)
-	if first.Objects != 2 || second.Objects != 1 || first.Pack >= first.Bytes {
+	if first.Objects != 3 || second.Objects != 1 || first.Pack >= first.Bytes {
 		t.Errorf("packed %d and %d objects, %d bytes to %d", first.Objects, second.Objects, first.Bytes, first.Pack)
 	}
 	s := newStore(t)

@@ -1,8 +1,8 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +92,7 @@ func (l *partial) plan(ctx context.Context, place *toc.Place) error {
 			return err
 		}
 	}
+	l.have.stage = l.stage
 	l.there = make([]bool, len(l.table.Entries))
 	var total, missing, end int64
 	for n := range l.table.Entries {
@@ -129,54 +130,56 @@ func (l *partial) entry(n int, e *toc.Entry) error {
 		l.stats.Bytes += in.Size
 	}
 	if e.HasContents() {
-		data, err := l.contents(n, e)
-		if err != nil {
+		if err := l.contents(n, e); err != nil {
 			return fmt.Errorf("%s: %w", e.Path, err)
 		}
-		if in.Data = data; data == nil {
-			in.Redirect = e.Digest.Redirect()
-		}
+		in.Redirect = e.Digest.Redirect()
 	}
 	return l.tree.Add(e.Path, in)
 }
 
-// contents makes sure that the contents of a file are there. It returns those of a small one.
-func (l *partial) contents(n int, e *toc.Entry) ([]byte, error) {
-	if e.Inode.Size <= layer.Inline {
-		if l.there[n] {
-			return l.have.data(e.Digest)
+// contents makes sure that the contents of a file are there.
+func (l *partial) contents(n int, e *toc.Entry) error {
+	size := e.Inode.Size
+	if size <= store.Small {
+		if there, err := l.stage.Take(e.Digest, size); err != nil || there {
+			return err
 		}
-		return l.small(e)
 	}
-	if l.there[n] || l.have.good[e.Digest] {
-		return nil, nil
+	if l.there[n] {
+		data, err := l.have.data(e.Digest)
+		switch {
+		case err != nil || data == nil && size > store.Small:
+			return err
+		case data != nil:
+			return l.put(e, bytes.NewReader(data))
+		} // else it is in a pack too many for one image, and is fetched after all
+	}
+	if l.have.good[e.Digest] {
+		return nil
 	}
 	r, err := l.unpack.file(e)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	result, err := l.stage.Put(r, e.Inode.Size)
+	err = l.put(e, r)
 	if bad := l.unpack.fault(r); bad != nil {
-		return nil, bad
+		return bad
 	}
-	if err != nil {
-		return nil, err
-	}
-	l.stats.Written += result.Written
-	l.have.good[result.Digest] = true
-	return nil, agree(e, result.Digest)
+	return err
 }
 
-func (l *partial) small(e *toc.Entry) ([]byte, error) {
-	r, err := l.unpack.file(e)
+// put makes it an object.
+func (l *partial) put(e *toc.Entry, r io.Reader) error {
+	result, err := l.stage.Put(r, e.Inode.Size)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	data := make([]byte, e.Inode.Size)
-	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, l.unpack.fault(r)
+	l.stats.Written += result.Written
+	if e.Inode.Size > store.Small {
+		l.have.good[result.Digest] = true
 	}
-	return data, agree(e, sha256.Sum256(data))
+	return agree(e, result.Digest)
 }
 
 // agree holds contents against what the table says of them.

@@ -221,6 +221,9 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 		return nil, false, err
 	}
 	defer stage.Close()
+	if r, ok := p.src.(*Recording); ok {
+		stage.UseSmall(r.small)
+	}
 	if err := p.content(ctx, m, config, stage); err != nil {
 		return nil, false, err
 	}
@@ -301,7 +304,7 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 // layer adds one to the tree.
 func (p *puller) layer(ctx context.Context, d v1.Descriptor, diffID digest.Digest, b layer.Builder, stage *store.Stage) (layer.Stats, error) {
 	if r, ok := p.src.(*Recording); ok {
-		return r.replay(d, diffID, b)
+		return r.replay(d, diffID, taking{b, stage})
 	}
 	if stats, done, err := p.partial(ctx, d, b, stage); done || err != nil {
 		return stats, err

@@ -16,8 +16,10 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/blob"
+	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/layer"
 	"tare.dev/tare/internal/layout"
+	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 )
 
@@ -28,6 +30,7 @@ import (
 type Recording struct {
 	*layout.Reader
 	stage  *store.Stage
+	small  digest.Digest // the pack of the small files; "" when there are none
 	layers map[digest.Digest]*recorded
 }
 
@@ -66,11 +69,34 @@ func Record(ctx context.Context, r io.Reader, s *store.Store, o PullOptions) (*R
 	if err != nil {
 		return nil, errors.Join(err, stage.Close())
 	}
-	return &Recording{images, stage, c.layers}, nil
+	small, err := stage.PlaceSmall()
+	if err != nil {
+		return nil, errors.Join(err, stage.Close())
+	}
+	return &Recording{images, stage, small, c.layers}, nil
 }
 
 // Close gives up what was not pulled.
 func (r *Recording) Close() error { return errors.Join(r.Reader.Close(), r.stage.Close()) }
+
+// taking has an image use the small files that its tree leads to.
+type taking struct {
+	layer.Builder
+	stage *store.Stage
+}
+
+func (t taking) Add(path string, in erofs.Inode) error {
+	if in.Redirect != "" && in.Size <= store.Small {
+		d, err := object.ParseRedirect(in.Redirect)
+		if err != nil {
+			return err
+		}
+		if there, err := t.stage.Take(d, in.Size); err != nil || !there {
+			return errors.Join(err, fmt.Errorf("%s: an image that had the same file was removed meanwhile: begin again", path))
+		}
+	}
+	return t.Builder.Add(path, in)
+}
 
 // replay adds a layer to a tree.
 func (r *Recording) replay(d v1.Descriptor, diffID digest.Digest, b layer.Builder) (layer.Stats, error) {

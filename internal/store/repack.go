@@ -1,0 +1,210 @@
+package store
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/pack"
+)
+
+// repack makes one pack of those files in packs that an image still needs and that are good, and has the
+// images use it in their place. The old ones stay until the next gc: a container may be about to mount them.
+// Trees name files by their digests alone, so nothing else changes.
+func (s *Store) repack(old []digest.Digest, images []*Image) error {
+	dir, own, err := s.ownTmp()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		os.RemoveAll(dir)
+		own.Close()
+	}()
+	images = slices.DeleteFunc(slices.Clone(images), func(i *Image) bool { return !i.uses(old) })
+	live, err := s.liveIn(images)
+	if err != nil {
+		return err
+	}
+	b := &batch{dir: dir, put: s.objects.NewWriter(known(nil), s.reserve)}
+	defer b.close()
+	for _, d := range old {
+		// One that cannot be read has nothing to give.
+		_ = s.openPack(d, func(im *erofs.Image) error { return b.copy(im, live) })
+	}
+	if b.err != nil {
+		return b.err
+	}
+	made, err := b.finish(s)
+	if err != nil {
+		return err
+	}
+	if err := s.barrier(); err != nil {
+		return err
+	}
+	for n, i := range images {
+		if err := i.replacePacks(old, made, filepath.Join(dir, fmt.Sprint(packsFile, n))); err != nil && i.there() {
+			return err
+		}
+	}
+	return s.barrier()
+}
+
+// uses tells whether the image is mounted over one of the packs.
+func (i *Image) uses(packs []digest.Digest) bool {
+	own, err := i.SmallPacks()
+	return err == nil && slices.ContainsFunc(own, func(d digest.Digest) bool { return slices.Contains(packs, d) })
+}
+
+// liveIn is the small files that images need, wherever they are.
+func (s *Store) liveIn(images []*Image) (digests, error) {
+	var all digests
+	for _, i := range images {
+		err := i.Objects(func(_ string, d object.Digest, size int64) error {
+			if size <= Small {
+				all = append(all, d)
+			}
+			return nil
+		})
+		if err != nil && i.there() {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, compareDigests)
+	return slices.Compact(all), nil
+}
+
+// copy takes what is good and needed from another pack. An error of writing is kept in b.err.
+func (b *batch) copy(im *erofs.Image, live digests) error {
+	return pack.Names(im, func(d object.Digest, nid erofs.NID) error {
+		if !live.has(d) || b.w != nil && b.w.Has(d) {
+			return nil
+		}
+		data, err := readPacked(im, d, nid)
+		if err != nil {
+			return nil //nolint:nilerr // damaged: whoever repairs it has it already, as a file of its own
+		}
+		b.err = b.add(d, data)
+		return b.err
+	})
+}
+
+// readPacked reads a small file from a pack and checks it.
+func readPacked(im *erofs.Image, d object.Digest, nid erofs.NID) ([]byte, error) {
+	r, err := im.Contents(nid)
+	if err != nil {
+		return nil, err
+	}
+	if r.Size() > Small {
+		return nil, fmt.Errorf("object %s: of %d bytes in a pack of small ones: %w", d, r.Size(), object.ErrDamaged)
+	}
+	data, err := io.ReadAll(r)
+	if err == nil && sha256.Sum256(data) != d {
+		err = fmt.Errorf("object %s: %w", d, object.ErrDamaged)
+	}
+	return data, err
+}
+
+// replacePacks rewrites the image's list, at once.
+func (i *Image) replacePacks(old []digest.Digest, made digest.Digest, tmp string) error {
+	own, err := i.SmallPacks()
+	if err != nil {
+		return err
+	}
+	own = slices.DeleteFunc(own, func(d digest.Digest) bool { return slices.Contains(old, d) })
+	if made != "" {
+		own = append(own, made)
+	}
+	if err := os.WriteFile(tmp, packList(own), 0o444); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(i.dir, packsFile))
+}
+
+// scrubPack reads a pack of small files from the medium, and reports those of its files that are bad, and then
+// itself. Files that it has lost are reported as missing, by themselves.
+func (s *Store) scrubPack(p digest.Digest, report func(d object.Digest, why string)) error {
+	why := s.packGood(p)
+	if why == nil {
+		return nil
+	}
+	self, err := object.Parse(p.Encoded())
+	if err != nil {
+		return err
+	}
+	report(self, why.Error())
+	_ = s.openPack(p, func(im *erofs.Image) error {
+		return pack.Names(im, func(d object.Digest, nid erofs.NID) error {
+			_, err := readPacked(im, d, nid)
+			if err == nil {
+				return nil
+			}
+			if _, shadow := s.objects.Scrub(d); shadow != nil {
+				report(d, "its bytes have another digest")
+			}
+			return nil
+		})
+	})
+	return nil
+}
+
+// Packs of small files are made anew by gc when so many bytes in them are dead, and more than are not: a pack stays
+// as long as any image needs one file of it.
+const deadEnough = 1 << 20
+
+// compact makes packs anew of which most is dead.
+func (s *Store) compact(images []*Image) error {
+	live, err := s.liveIn(images)
+	if err != nil {
+		return err
+	}
+	var old, seen []digest.Digest
+	for _, i := range images {
+		own, err := i.SmallPacks()
+		if err != nil {
+			return err
+		}
+		for _, d := range own {
+			if slices.Contains(seen, d) {
+				continue
+			}
+			seen = append(seen, d)
+			mostly, err := s.mostlyDead(d, live)
+			if err != nil {
+				return err
+			}
+			if mostly {
+				old = append(old, d)
+			}
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	return s.repack(old, images)
+}
+
+func (s *Store) mostlyDead(p digest.Digest, live digests) (bool, error) {
+	var dead, alive int64
+	err := s.openPack(p, func(im *erofs.Image) error {
+		return pack.List(im, func(d object.Digest, size int64) error {
+			if live.has(d) {
+				alive += size
+			} else {
+				dead += size
+			}
+			return nil
+		})
+	})
+	if errors.Is(err, erofs.ErrCorrupt) {
+		return false, nil // repair's business
+	}
+	return dead > deadEnough && dead > alive, err
+}
