@@ -1,0 +1,138 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// source is one stream of a running container. The log's mutex guards it.
+type source struct {
+	log    *Log
+	stream byte
+	id     int32
+	file   *os.File
+	fd     int
+	// relay stands between a terminal and the ring, as splice(2) wants a pipe at one end;
+	// the keeper holds it too. It is empty for a FIFO.
+	relay [2]*os.File
+	rfd   [2]int
+	done  bool
+}
+
+func newSource(l *Log, stream byte, f *os.File, relay [2]*os.File) (*source, error) {
+	s := &source{log: l, stream: stream, file: f, relay: relay}
+	for to, f := range map[*int]*os.File{&s.fd: f, &s.rfd[0]: relay[0], &s.rfd[1]: relay[1]} {
+		if f == nil {
+			continue
+		}
+		if err := withFd(f, func(fd int) error { *to = fd; return nil }); err != nil {
+			return nil, fmt.Errorf("read output of a container: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *source) files() []*os.File {
+	if s.relay[0] == nil {
+		return []*os.File{s.file}
+	}
+	return []*os.File{s.file, s.relay[0], s.relay[1]}
+}
+
+// turn is how often a source is read before another has its turn.
+const turn = 4
+
+// pull moves what waits into the ring, until nothing does (false), or its turn is over (true),
+// or the log is stalled.
+func (s *source) pull() (more bool) {
+	for range turn {
+		if s.done || s.log.stalled {
+			return false
+		}
+		if !s.step() {
+			return false
+		}
+	}
+	return true
+}
+
+// step reads once. It is false when there is nothing more for now.
+func (s *source) step() bool {
+	l := s.log
+	now := time.Now().UnixNano()
+	if l.ring.room() == 0 || !l.ring.expect(s.stream, now) {
+		if !l.seal() {
+			return false
+		}
+		l.ring.expect(s.stream, now)
+	}
+	from := s.fd
+	if s.relay[0] != nil {
+		from = s.rfd[0]
+	}
+	room := l.ring.room()
+	n, err := unix.Splice(from, nil, l.fd, l.ring.tail(), room, unix.SPLICE_F_NONBLOCK)
+	switch {
+	case err == nil && n > 0:
+		l.came()
+		return s.relay[0] != nil || int(n) == room
+	case errors.Is(err, unix.EINTR):
+		return true
+	case errors.Is(err, unix.EAGAIN) && s.relay[0] != nil:
+		return s.refill()
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	}
+	s.end(err)
+	return false
+}
+
+// refill moves what a terminal has into the empty relay. The end of a terminal is EIO.
+func (s *source) refill() bool {
+	n, err := unix.Splice(s.fd, nil, s.rfd[1], nil, maxBlock, unix.SPLICE_F_NONBLOCK)
+	if errors.Is(err, unix.EINVAL) {
+		n, err = s.copy()
+	}
+	switch {
+	case err == nil && n > 0, errors.Is(err, unix.EINTR):
+		return true
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	case errors.Is(err, unix.EIO):
+		err = nil
+	}
+	s.end(err)
+	return false
+}
+
+// copy is refill for kernels that cannot splice a terminal (5.10 before 5.10.12): a kill
+// between the two calls loses what was read.
+func (s *source) copy() (int64, error) {
+	var buf [4096]byte
+	n, err := unix.Read(s.fd, buf[:])
+	if n <= 0 {
+		return 0, err
+	}
+	n, err = unix.Write(s.rfd[1], buf[:n]) // the relay is empty: it has room for a page
+	return int64(n), err
+}
+
+// end stops reading. The files stay open until the run ends.
+func (s *source) end(err error) {
+	if err != nil && s.log.failed == nil {
+		s.log.failed = fmt.Errorf("read output of a container: %w", err)
+	}
+	s.log.c.forget(s)
+	s.done = true
+	s.log.change()
+}
+
+func (s *source) close() {
+	for _, f := range s.files() {
+		f.Close()
+	}
+}
