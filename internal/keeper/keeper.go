@@ -1,3 +1,258 @@
-// Package keeper is the parent of the engine and of its containers: it reaps them,
-// remembers how they ended, and holds what must outlive the engine.
+// Package keeper is the parent of the engine and of all containers, so that the
+// engine may die: the keeper reaps what ends and remembers how it did until an
+// engine has taken note, holds descriptors that must outlive an engine, and
+// starts the engine again.
+// An exit is delivered, and delivered again, until it is acknowledged; the keeper
+// waits for nobody, and no frame can end it.
+// What ends, why, and what to do about it is the engine's business.
+//
+// The keeper is the only process whose death is felt. Containers go on, but
+// their exits go to whoever adopts them. The engine sees its socket closed and
+// ends (Client.Exits is closed); the next engine finds the containers that still
+// run, and learns by a pidfd that one has ended, but not how before Linux 6.15
+// (docs/design/0004).
 package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options is how the keeper runs the engine.
+type Options struct {
+	Program string    // the engine's file; "": our own
+	Args    []string  // the engine's argv, its name first
+	Env     []string  // the engine's environment; nil: ours
+	Self    []string  // our own argv, for a new version of us; nil: os.Args
+	Log     io.Writer // gets a line whenever an engine ends badly; nil: os.Stderr
+
+	// For tests; 0: as below.
+	pause, longest, patience time.Duration
+}
+
+// How an engine is started again.
+const (
+	firstPause   = 100 * time.Millisecond // doubles with each failure
+	longestPause = 10 * time.Second
+	goodLife     = time.Minute      // after so long a life the pause begins anew
+	newPatience  = 30 * time.Second // a program from an upgrade must connect in this time
+)
+
+// keeper is all state, which belongs to one goroutine.
+type keeper struct {
+	o    Options
+	wake int // becomes readable when wakeups has something
+	sigs chan os.Signal
+
+	engine  engine
+	program int // descriptor of the engine's file; -1: our own
+	next    int // the file of the next engine, on trial; -1: none
+	trial   bool
+	replace bool // the trial has succeeded: we are to become that program, too
+
+	pause  time.Duration // before the last restart
+	due    time.Time     // when the engine is to be started
+	ending bool          // we were told to end: start no more engines
+
+	exits table
+	held  store
+
+	buf, oob []byte
+}
+
+// Run runs the engine until it ends by itself with status 0, or ends after
+// SIGTERM or SIGINT, which Run passes on. It returns the status to exit with.
+// The end of ctx is like a SIGTERM.
+//
+// The process belongs to it: it reaps every child, takes the signals, adopts
+// orphans (PR_SET_CHILD_SUBREAPER) and keeps the heap small.
+func Run(ctx context.Context, o Options) (status int, err error) {
+	if check := os.Getenv(envCheck); check != "" {
+		return checkState(check)
+	}
+	k := newKeeper(o)
+	if err := k.prepare(); err != nil {
+		return 1, fmt.Errorf("keeper: %w", err)
+	}
+	defer k.close()
+	stop := context.AfterFunc(ctx, func() { k.sigs <- unix.SIGTERM })
+	defer stop()
+	if state := os.Getenv(envState); state != "" {
+		if err := k.resume(state); err != nil {
+			// An engine runs that we know nothing of. It ends with us.
+			return 1, fmt.Errorf("keeper: take over: %w", err)
+		}
+	}
+	for {
+		done, status := k.turn(time.Now())
+		if done {
+			return status, nil
+		}
+		if err := k.wait(); err != nil {
+			return 1, fmt.Errorf("keeper: %w", err)
+		}
+	}
+}
+
+func newKeeper(o Options) *keeper {
+	if o.Log == nil {
+		o.Log = os.Stderr
+	}
+	if o.Self == nil {
+		o.Self = os.Args
+	}
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	if o.pause == 0 {
+		o.pause = firstPause
+	}
+	if o.longest == 0 {
+		o.longest = longestPause
+	}
+	if o.patience == 0 {
+		o.patience = newPatience
+	}
+	return &keeper{
+		o: o, wake: -1, program: -1, next: -1, engine: engine{sock: -1}, held: store{},
+		buf: make([]byte, maxFrame+1), oob: make([]byte, unix.CmsgSpace(4*maxFiles)),
+	}
+}
+
+// prepare makes the process a keeper.
+func (k *keeper) prepare() error {
+	debug.SetGCPercent(10) // of the least heap that Go counts with: 400 KiB
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a subreaper: %w", err)
+	}
+	_ = os.WriteFile("/proc/self/comm", []byte("tare-keeper"), 0) // for ps
+	raiseFileLimit()
+	fds := make([]int, 2)
+	if err := unix.Pipe2(fds, unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("make pipe: %w", err)
+	}
+	k.wake = fds[0]
+	k.sigs = make(chan os.Signal, 16)
+	signal.Notify(k.sigs, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	go forward(k.sigs, fds[1])
+	return nil
+}
+
+// forward turns signals into bytes of a pipe, which can be waited for together
+// with a socket. It ends when sigs is closed.
+func forward(sigs <-chan os.Signal, pipe int) {
+	for s := range sigs {
+		if n, ok := s.(unix.Signal); ok {
+			_, _ = unix.Write(pipe, []byte{byte(n)}) // full: the keeper is about to look anyway
+		}
+	}
+	_ = unix.Close(pipe)
+}
+
+// raiseFileLimit makes room for all that an engine may have us hold. What
+// containers may open is in their specs.
+func raiseFileLimit() {
+	const want = maxHeld + 256
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur >= want {
+		return
+	}
+	more := unix.Rlimit{Cur: want, Max: max(l.Max, want)}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &more) != nil { // only root raises the hard limit
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: l.Max, Max: l.Max})
+	}
+}
+
+// turn does what is to be done now, and tells whether that was the last of it.
+func (k *keeper) turn(now time.Time) (done bool, status int) {
+	k.signals()
+	if ws, ended := k.reap(now); ended {
+		if done, status := k.engineEnded(ws, now); done {
+			return true, status
+		}
+	}
+	k.serve()
+	if k.replace {
+		k.replace = false
+		k.become()
+	}
+	k.deliver()
+	if k.engine.pid == 0 && k.ending {
+		return true, 0
+	}
+	if k.engine.pid == 0 && !now.Before(k.due) {
+		k.start(now)
+	}
+	if k.trial && !k.engine.connected && k.engine.pid > 0 && now.Sub(k.engine.since) >= k.o.patience {
+		k.log("the engine (%d) from the new program has not connected for %v: it is killed", k.engine.pid, k.o.patience)
+		_ = unix.Kill(k.engine.pid, unix.SIGKILL)
+		k.engine.since = now
+	}
+	return false, 0
+}
+
+// wait waits until there is something to do.
+func (k *keeper) wait() error {
+	fds := []unix.PollFd{{Fd: int32(k.wake), Events: unix.POLLIN}, {Fd: int32(k.engine.sock), Events: unix.POLLIN}}
+	var timeout *unix.Timespec
+	switch {
+	case k.engine.pid == 0:
+		ts := unix.NsecToTimespec(max(0, int64(time.Until(k.due))))
+		timeout = &ts
+	case k.trial && !k.engine.connected:
+		ts := unix.NsecToTimespec(max(0, int64(k.o.patience-time.Since(k.engine.since))))
+		timeout = &ts
+	}
+	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("wait: %w", err)
+	}
+	return nil
+}
+
+// signals acts on what was sent to us. SIGCHLD has only woken us.
+func (k *keeper) signals() {
+	var b [16]byte
+	for {
+		n, err := unix.Read(k.wake, b[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return
+		}
+		for _, c := range b[:n] {
+			sig := unix.Signal(c)
+			if sig == unix.SIGCHLD {
+				continue
+			}
+			k.ending = k.ending || sig != unix.SIGHUP
+			if k.engine.pid > 0 {
+				_ = unix.Kill(k.engine.pid, sig) // not reaped, so still its number
+			}
+		}
+	}
+}
+
+// log says one thing that a person may want to know.
+func (k *keeper) log(format string, args ...any) {
+	fmt.Fprintf(k.o.Log, "tare keeper: "+format+"\n", args...)
+}
+
+func (k *keeper) close() {
+	signal.Stop(k.sigs)
+	close(k.sigs)
+	_ = unix.Close(k.wake)
+	k.hangUp()
+	for name := range k.held {
+		k.held.drop(name)
+	}
+	closeAll([]int{k.program, k.next})
+}

@@ -1,0 +1,147 @@
+package keeper
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// engine is the process that we keep running.
+type engine struct {
+	pid       int // 0: none
+	sock      int // our end of its socket; -1: none, or it broke the rules
+	since     time.Time
+	connected bool
+}
+
+// socketFD is the engine's end of the socket, in the engine.
+const socketFD = 3
+
+// start starts an engine: the one on trial if there is one.
+func (k *keeper) start(now time.Time) {
+	pid, sock, err := k.spawn()
+	if err != nil {
+		k.log("start the engine: %v", err)
+		k.trialFailed()
+		k.backOff(now, 0)
+		return
+	}
+	k.engine = engine{pid: pid, sock: sock, since: now}
+	k.exits.sent = 0
+}
+
+func (k *keeper) spawn() (pid, sock int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, -1, fmt.Errorf("make socket pair: %w", err)
+	}
+	defer unix.Close(pair[1])
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		_ = unix.Close(pair[0])
+		return 0, -1, fmt.Errorf("make socket pair: %w", err)
+	}
+	program, fd := k.o.Program, k.program
+	if k.next >= 0 {
+		k.trial, fd = true, k.next
+	}
+	switch {
+	case fd >= 0:
+		program = procFD(fd)
+	case program == "":
+		program = "/proc/self/exe"
+	}
+	pid, err = syscall.ForkExec(program, k.o.Args, &syscall.ProcAttr{
+		Env:   append(without(k.o.Env, Env, envState, envCheck), Env+"="+strconv.Itoa(socketFD)),
+		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
+		// A terminal's signals come to us, and we pass them on once.
+		Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		_ = unix.Close(pair[0])
+		return 0, -1, fmt.Errorf("execute %s: %w", program, err)
+	}
+	return pid, pair[0], nil
+}
+
+func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// without is an environment without the variables of these names.
+func without(env []string, names ...string) (list []string) {
+next:
+	for _, v := range env {
+		for _, name := range names {
+			if strings.HasPrefix(v, name+"=") {
+				continue next
+			}
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// engineEnded decides what follows the end of the engine, which has been reaped.
+func (k *keeper) engineEnded(ws unix.WaitStatus, now time.Time) (done bool, status int) {
+	k.serve() // what it said last
+	was := k.engine
+	k.hangUp()
+	k.engine = engine{sock: -1}
+	upgrade := k.next >= 0 && !k.trial
+	switch {
+	case k.ending:
+		return true, exitStatus(ws)
+	case upgrade:
+		k.pause, k.due = 0, now
+		return false, 0
+	case ws.Exited() && ws.ExitStatus() == 0 && !k.trial:
+		return true, 0
+	}
+	life := now.Sub(was.since)
+	k.backOff(now, life)
+	k.log("the engine (%d) %s after %v; starting it again in %v", was.pid, howEnded(ws), life.Round(time.Millisecond), k.pause)
+	k.trialFailed()
+	return false, 0
+}
+
+// trialFailed goes back to the program that was before an upgrade.
+func (k *keeper) trialFailed() {
+	if !k.trial {
+		return
+	}
+	k.log("the new program has not connected; going on with the old one")
+	closeAll([]int{k.next})
+	k.next, k.trial = -1, false
+}
+
+// backOff sets when the engine is started again.
+func (k *keeper) backOff(now time.Time, life time.Duration) {
+	if life >= goodLife {
+		k.pause = 0
+	}
+	k.pause = min(max(2*k.pause, k.o.pause), k.o.longest)
+	k.due = now.Add(k.pause)
+}
+
+func (k *keeper) hangUp() {
+	closeAll([]int{k.engine.sock})
+	k.engine.sock = -1
+}
+
+// howEnded says it in words.
+func howEnded(ws unix.WaitStatus) string {
+	if !ws.Signaled() {
+		return fmt.Sprintf("ended with status %d", ws.ExitStatus())
+	}
+	return fmt.Sprintf("was killed by signal %d (%v)", int(ws.Signal()), ws.Signal())
+}
+
+// exitStatus is what a shell would call it.
+func exitStatus(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}

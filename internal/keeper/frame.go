@@ -1,0 +1,219 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Engine and keeper talk in frames over a SOCK_SEQPACKET socket: a byte that
+// says what it is, then numbers in little-endian order or a name up to the end.
+// An engine has one request under way. Both may be of different versions, so
+// what a letter means never changes.
+const (
+	opHello   = 'h' // version (1 byte); the reply has ours
+	opAck     = 'a' // Seq (8 bytes); the only one without a reply
+	opPut     = 'p' // name, and descriptors
+	opGet     = 'g' // name; the reply has the descriptors
+	opDrop    = 'd' // name
+	opNames   = 'n' // the name after which to begin; the reply has nameList
+	opUpgrade = 'u' // and the descriptor of a program
+
+	opReply = 'r' // errno (4 bytes), then what the request says
+	opExit  = 'x' // an Exit
+)
+
+const (
+	version  = 1
+	maxFrame = 4096 // bytes
+	maxName  = 256  // bytes
+	maxFiles = 32   // descriptors under one name; one frame takes up to 253
+	maxHeld  = 4096 // descriptors in all
+)
+
+// request is a frame of the engine's.
+type request struct {
+	op   byte
+	seq  uint64
+	name string
+}
+
+// parseRequest reads a frame with n descriptors. It is EINVAL when it is not
+// exactly what was agreed, ENAMETOOLONG for a name beyond maxName.
+func parseRequest(b []byte, n int) (r request, err error) {
+	if len(b) == 0 {
+		return r, unix.EINVAL
+	}
+	r.op, b = b[0], b[1:]
+	files := 0
+	switch r.op {
+	case opHello:
+		if len(b) != 1 || b[0] == 0 {
+			return r, unix.EINVAL
+		}
+	case opAck:
+		if len(b) != 8 {
+			return r, unix.EINVAL
+		}
+		r.seq = binary.LittleEndian.Uint64(b)
+	case opPut, opGet, opDrop, opNames:
+		if len(b) > maxName {
+			return r, unix.ENAMETOOLONG
+		}
+		if len(b) == 0 && r.op != opNames {
+			return r, unix.EINVAL
+		}
+		r.name = string(b)
+		if r.op == opPut {
+			files = max(1, min(n, maxFiles))
+		}
+	case opUpgrade:
+		files = 1
+		if len(b) != 0 {
+			return r, unix.EINVAL
+		}
+	default:
+		return r, unix.EOPNOTSUPP // of a later version
+	}
+	if n != files {
+		return r, unix.EINVAL
+	}
+	return r, nil
+}
+
+// appendReply begins a reply.
+func appendReply(b []byte, errno unix.Errno) []byte {
+	return binary.LittleEndian.AppendUint32(append(b, opReply), uint32(errno))
+}
+
+func parseReply(b []byte) (payload []byte, errno unix.Errno, err error) {
+	if len(b) < 5 || b[0] != opReply {
+		return nil, 0, fmt.Errorf("frame of %d bytes: not a reply", len(b))
+	}
+	return b[5:], unix.Errno(binary.LittleEndian.Uint32(b[1:])), nil
+}
+
+// exitSize is the size of an Exit without the byte before it.
+const exitSize = 8 + 8 + 8 + 4 + 4
+
+func appendExit(b []byte, e Exit) []byte {
+	return appendExitFields(append(b, opExit), e)
+}
+
+func appendExitFields(b []byte, e Exit) []byte {
+	l := binary.LittleEndian
+	b = l.AppendUint64(b, e.Seq)
+	b = l.AppendUint64(b, e.Start)
+	b = l.AppendUint64(b, uint64(e.At.UnixNano()))
+	b = l.AppendUint32(b, uint32(e.Pid))
+	return l.AppendUint32(b, uint32(e.Status))
+}
+
+func parseExit(b []byte) (Exit, error) {
+	if len(b) != 1+exitSize || b[0] != opExit {
+		return Exit{}, fmt.Errorf("frame of %d bytes: not an exit", len(b))
+	}
+	return exitFields(b[1:]), nil
+}
+
+// exitFields reads what appendExitFields has written.
+func exitFields(b []byte) Exit {
+	l := binary.LittleEndian
+	return Exit{
+		Seq: l.Uint64(b), Start: l.Uint64(b[8:]), At: time.Unix(0, int64(l.Uint64(b[16:]))),
+		Pid: int(int32(l.Uint32(b[24:]))), Status: unix.WaitStatus(l.Uint32(b[28:])),
+	}
+}
+
+// appendNames appends a list of names for as long as they fit a frame. It begins
+// with a byte that tells whether there are more.
+func appendNames(b []byte, names []string) []byte {
+	more := len(b)
+	b = append(b, 0)
+	for _, name := range names {
+		if len(b)+2+len(name) > maxFrame {
+			b[more] = 1
+			break
+		}
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(name)))
+		b = append(b, name...)
+	}
+	return b
+}
+
+func parseNames(b []byte) (names []string, more bool, err error) {
+	bad := fmt.Errorf("list of names of %d bytes: cut off", len(b))
+	if len(b) == 0 || b[0] > 1 {
+		return nil, false, bad
+	}
+	more, b = b[0] == 1, b[1:]
+	for len(b) > 0 {
+		if len(b) < 2 {
+			return nil, false, bad
+		}
+		n := int(binary.LittleEndian.Uint16(b))
+		if n == 0 || n > maxName || n > len(b)-2 {
+			return nil, false, bad
+		}
+		names, b = append(names, string(b[2:2+n])), b[2+n:]
+	}
+	if more && len(names) == 0 {
+		return nil, false, bad
+	}
+	return names, more, nil
+}
+
+// send sends a frame, or fails with EAGAIN when that would wait.
+func send(fd int, b []byte, files []int) error {
+	var oob []byte
+	if len(files) > 0 {
+		oob = unix.UnixRights(files...)
+	}
+	for {
+		_, err := unix.SendmsgN(fd, b, oob, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// receive receives a frame into b, and its descriptors by way of oob. EAGAIN:
+// there is none; n 0: the other end is closed. A frame that is too long, or with
+// too many descriptors, is EMSGSIZE, and the descriptors are closed.
+func receive(fd int, b, oob []byte) (n int, files []int, err error) {
+	var oobn, flags int
+	for {
+		n, oobn, flags, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	if oobn > 0 {
+		files = rights(oob[:oobn])
+	}
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxFrame {
+		closeAll(files)
+		return n, nil, unix.EMSGSIZE
+	}
+	return n, files, nil
+}
+
+// rights are the descriptors in control messages.
+func rights(oob []byte) (files []int) {
+	list, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for i := range list {
+		fds, err := unix.ParseUnixRights(&list[i])
+		if err == nil {
+			files = append(files, fds...)
+		}
+	}
+	return files
+}
