@@ -13,6 +13,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/quota"
 	"tare.dev/tare/internal/store"
 )
@@ -60,7 +61,7 @@ func (s *session) openLayer(w layerSpec) (*upperLayer, error) {
 	if err := os.MkdirAll(dirs, 0o711); err != nil {
 		return nil, err
 	}
-	unlock, err := lockWait(dirs) // against sweepLayers
+	unlock, err := instance.LockWait(dirs) // against sweepLayers
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (s *session) openLayer(w layerSpec) (*upperLayer, error) {
 	if err := os.MkdirAll(l.dir, 0o711); err != nil {
 		return nil, err
 	}
-	if l.own, err = lockDir(l.dir); err != nil {
+	if l.own, err = instance.Lock(l.dir); err != nil {
 		return nil, fmt.Errorf("layer %s: in use by a container (%w)", l.dir, err)
 	}
 	if err = l.prepare(w); err == nil && w.entry == "" {
@@ -192,7 +193,7 @@ func (l *upperLayer) remove() error {
 
 // bury removes a directory of ours, and what limits it. A cut leaves what sweepRemoved knows.
 func bury(dir string) error {
-	grave := filepath.Join(filepath.Dir(dir), removedPrefix+newID())
+	grave := filepath.Join(filepath.Dir(dir), removedPrefix+instance.NewID())
 	if err := os.Rename(dir, grave); err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (s *session) sweepLayers() error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lockWait(dirs)
+	unlock, err := instance.LockWait(dirs)
 	if err != nil {
 		return err
 	}
@@ -234,7 +235,7 @@ func (s *session) sweepLayers() error {
 }
 
 func sweepLayer(at string) error {
-	own, err := lockDir(at)
+	own, err := instance.Lock(at)
 	if err != nil {
 		return nil // somebody uses it, or it is gone
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/quota"
 	"tare.dev/tare/internal/store"
 )
@@ -152,7 +153,7 @@ func (s *session) rm(name string) error {
 		return fmt.Errorf("rm %w", err)
 	}
 	at := filepath.Join(dirs, name)
-	own, err := lockDir(at)
+	own, err := instance.Lock(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rm %s: %w: no container of that name has written to flash", name, fs.ErrNotExist)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/reference"
 	"tare.dev/tare/internal/store"
 )
@@ -59,7 +60,7 @@ func remove(s *session, c *cli.Call, st *store.Store, arg string) error {
 		return err
 	}
 	// A container that was killed has left its mount.
-	if err := release(s.mounter(), i); err != nil {
+	if err := instance.Release(s.mounter(), i); err != nil {
 		return err
 	}
 	if err := st.Remove(i); err != nil {

@@ -1,21 +1,15 @@
 package imagecli
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/bundle"
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/rootfs"
 	"tare.dev/tare/internal/store"
 )
@@ -42,6 +36,9 @@ type run struct {
 	volumes   []string
 	layout    string
 	rm        bool
+
+	layer *upperLayer // nil unless it writes to flash
+	once  bool        // the layer goes with the container
 }
 
 func runCommand(s *session) cli.Command {
@@ -97,110 +94,61 @@ func (r *run) run(s *session, c *cli.Call) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.remove()) }()
-	status := s.Runtime(c.IO, []string{"--root", filepath.Join(s.run, "runtime"), "run", "--bundle", in.dir, in.id})
+	defer func() { err = errors.Join(err, r.remove(in)) }()
+	status := s.Runtime(c.IO, []string{"--root", filepath.Join(s.run, "runtime"), "run", "--bundle", in.Dir, in.ID})
 	if status == 0 {
 		return nil
 	}
 	return &cli.Exit{Status: status}
 }
 
-// An instance is a container's directory in memory: its bundle, its root file system, what it writes.
-type instance struct {
-	id, dir string
-	mounter *rootfs.Mounter
-	own     *os.File // its lock: see sweep
-	image   *store.Image
-	use     *store.Lock
-	layer   *upperLayer // nil unless it writes to flash
-	once    bool        // the layer goes with the container
-	mounts  []string    // to be unmounted, the last first
-}
-
-func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []string) (_ *instance, err error) {
+func (r *run) prepare(s *session, st *store.Store, image *store.Image, args []string) (_ *instance.Instance, err error) {
 	if err := r.options(s, args); err != nil {
 		return nil, err
 	}
-	in := &instance{id: r.o.ID, dir: filepath.Join(s.run, "containers", r.o.ID)}
-	in.mounter = s.mounter()
+	mounter := s.mounter()
 	if r.layout != "" {
 		l, err := rootfs.ParseLayout(r.layout)
 		if err != nil {
 			return nil, err
 		}
-		in.mounter.Force = &l
-	}
-	if err := os.MkdirAll(filepath.Dir(in.dir), 0o711); err != nil {
-		return nil, err
+		mounter.Force = &l
 	}
 	if err := s.sweep(); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(in.dir, 0o711); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("run: a container %s is there already", r.o.ID)
-		}
-		return nil, err
-	}
-	if in.own, err = lockDir(in.dir); err != nil {
-		return nil, err
+	in, err := instance.New(s.run, r.o.ID, mounter)
+	if err != nil {
+		return nil, fmt.Errorf("run: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, in.remove())
+			err = errors.Join(err, r.remove(in))
 		}
 	}()
-	if in.use, err = image.Use(); err != nil {
+	// When this command is killed, its lock goes, and the container may go on.
+	if err := in.Use(image); err != nil {
 		return nil, err
 	}
-	// When this command is killed, its lock goes, and the container may go on.
-	err = os.WriteFile(filepath.Join(in.dir, store.HolderImage), []byte(image.Digest.String()), 0o600)
+	// With --read-only, too: the places to mount on are made there, before nothing can be written.
+	upper, work, err := r.writable(s, in, image)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.mount(s, in, st, image); err != nil {
+	if err := in.Mount(st, upper, work); err != nil {
 		return nil, err
 	}
 	return in, r.config(in, image)
 }
 
-// mount mounts the root file system at DIR/rootfs.
-func (r *run) mount(s *session, in *instance, st *store.Store, image *store.Image) error {
-	r.o.Rootfs = filepath.Join(in.dir, "rootfs")
-	if err := os.Mkdir(r.o.Rootfs, 0o755); err != nil {
-		return err
-	}
-	file, err := image.TreePath()
-	if err != nil {
-		return err
-	}
-	in.image = image
-	key := image.Digest.Encoded()
-	mt := rootfs.Mount{
-		Tree: rootfs.Tree{
-			Key: key, File: file, Stubs: filepath.Join(st.Dir(), "stubs", key),
-			Data: []string{st.Objects().Path()},
-		},
-		Target: r.o.Rootfs,
-	}
-	// With --read-only, too: the places to mount on are made there, before nothing can be written.
-	if mt.Upper, mt.Work, err = r.writable(s, in); err != nil {
-		return err
-	}
-	if _, err := in.mounter.Mount(mt); err != nil {
-		return err
-	}
-	in.mounts = append(in.mounts, mt.Target)
-	return nil
-}
-
 // config writes the bundle's config.json.
-func (r *run) config(in *instance, image *store.Image) error {
+func (r *run) config(in *instance.Instance, image *store.Image) error {
 	config, _, err := image.Config()
 	if err != nil {
 		return err
 	}
-	accounts, err := readAccounts(r.o.Rootfs)
+	r.o.Rootfs = in.Rootfs()
+	accounts, err := instance.Accounts(r.o.Rootfs)
 	if err != nil {
 		return err
 	}
@@ -208,105 +156,19 @@ func (r *run) config(in *instance, image *store.Image) error {
 	if err != nil {
 		return fmt.Errorf("image %s: %w", image.Digest, err)
 	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(in.dir, "config.json"), text, 0o600)
+	return in.WriteSpec(spec)
 }
 
-// readAccounts reads through an os.Root: a link in the image leads nowhere else.
-func readAccounts(dir string) (bundle.Accounts, error) {
-	var a bundle.Accounts
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return a, err
-	}
-	defer root.Close()
-	for name, to := range map[string]*string{"etc/passwd": &a.Passwd, "etc/group": &a.Group} {
-		f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			continue // an image without accounts has numbers
-		}
-		text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-		f.Close()
-		if err != nil {
-			return a, err
-		}
-		*to = string(text)
-	}
-	return a, nil
-}
-
-// remove takes the container back: its mounts, its directory, its hold on the image.
-func (in *instance) remove() error {
-	var errs []error
-	for i := len(in.mounts) - 1; i >= 0; i-- {
-		if err := unix.Unmount(in.mounts[i], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			errs = append(errs, &fs.PathError{Op: "unmount", Path: in.mounts[i], Err: err})
-		}
-	}
-	if len(errs) == 0 { // never remove through a mount
-		errs = append(errs, os.RemoveAll(in.dir), in.closeLayer())
-	}
-	if in.own != nil {
-		in.own.Close()
-	}
-	if in.use != nil {
-		errs = append(errs, in.use.Close())
-	}
-	if in.image != nil {
-		errs = append(errs, release(in.mounter, in.image))
-	}
-	return errors.Join(errs...)
-}
-
-// release unmounts the tree of an image when no container uses it any more.
-func release(m *rootfs.Mounter, i *store.Image) error {
-	l, ok, err := i.Alone()
-	if err != nil || !ok {
-		return err
-	}
-	defer l.Close()
-	packs, err := i.Packs()
-	if err != nil {
-		return err
-	}
-	errs := []error{m.Release(i.Digest.Encoded())}
-	for _, d := range packs {
-		errs = append(errs, m.ReleasePack(d.Encoded()))
-	}
-	return errors.Join(errs...)
-}
-
-// mountPacks mounts the packs of an image, and returns their directories of objects.
-func mountPacks(m *rootfs.Mounter, st *store.Store, i *store.Image) ([]string, error) {
-	packs, err := i.Packs()
-	if err != nil {
-		return nil, err
-	}
-	var dirs []string
-	for _, d := range packs {
-		dir, err := m.Pack(d.Encoded(), st.PackPath(d))
-		if err != nil {
-			return nil, err
-		}
-		dirs = append(dirs, dir)
-	}
-	return dirs, nil
-}
-
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+// remove takes the container back, and what it wrote to flash if that is not kept.
+func (r *run) remove(in *instance.Instance) error {
+	return errors.Join(in.Remove(), r.closeLayer())
 }
 
 // options checks what was asked for.
 func (r *run) options(s *session, args []string) error {
 	r.o.ID, r.o.Args = r.name, args
 	if r.name == "" {
-		r.o.ID = newID()
+		r.o.ID = instance.NewID()
 	}
 	if err := checkName(r.o.ID); err != nil {
 		return fmt.Errorf("--name %w", err)

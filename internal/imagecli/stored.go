@@ -3,6 +3,7 @@ package imagecli
 import (
 	"errors"
 
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/store"
 	"tare.dev/tare/internal/transfer"
 )
@@ -15,8 +16,8 @@ func (s *session) whole(st *store.Store, i *store.Image) (w transfer.Stored, let
 		return w, nil, err
 	}
 	m := s.mounter()
-	let = func(err error) error { return errors.Join(err, use.Close(), release(m, i)) }
-	packs, err := mountPacks(m, st, i)
+	let = func(err error) error { return errors.Join(err, use.Close(), instance.Release(m, i)) }
+	packs, err := instance.MountPacks(m, st, i)
 	if err != nil {
 		return w, nil, let(err)
 	}

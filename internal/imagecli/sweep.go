@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 
 	digest "github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/rootfs"
 	"tare.dev/tare/internal/store"
 )
@@ -58,7 +58,7 @@ func (s *session) releaseTrees() error {
 			continue // of another root
 		}
 		if err == nil {
-			err = release(s.mounter(), i)
+			err = instance.Release(s.mounter(), i)
 		}
 		errs = append(errs, err)
 	}
@@ -75,7 +75,10 @@ func sweepStubs(st *store.Store) error {
 
 // sweepOne takes the lock that a living command holds.
 func (s *session) sweepOne(id, dir string) (swept bool, err error) {
-	l, err := lockDir(dir)
+	if _, err := os.Stat(filepath.Join(dir, instance.Kept)); err == nil {
+		return false, nil // the engine's
+	}
+	l, err := instance.Lock(dir)
 	if err != nil {
 		return false, nil // somebody runs it, or it is gone
 	}
@@ -90,42 +93,5 @@ func (s *session) sweepOne(id, dir string) (swept bool, err error) {
 			return false, err
 		}
 	}
-	return true, unmountBelow(dir)
-}
-
-// lockWait waits for others that have a directory.
-func lockWait(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, &fs.PathError{Op: "lock", Path: dir, Err: err}
-	}
-	return f, nil
-}
-
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// unmountBelow takes away the mounts that prepare makes in an instance's directory, then the directory.
-func unmountBelow(dir string) error {
-	for _, name := range []string{"rootfs", "write"} {
-		at := filepath.Join(dir, name)
-		err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return &fs.PathError{Op: "unmount", Path: at, Err: err}
-		}
-	}
-	return os.RemoveAll(dir)
+	return true, instance.Clear(dir)
 }

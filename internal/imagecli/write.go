@@ -3,12 +3,11 @@ package imagecli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"tare.dev/tare/internal/instance"
+	"tare.dev/tare/internal/store"
 )
 
 // Words of --write besides a directory.
@@ -53,14 +52,18 @@ func (r *run) writeLimit() (int64, error) {
 }
 
 // writable makes the directories for what the container writes.
-func (r *run) writable(s *session, in *instance) (upper, work string, err error) {
-	if r.write == "" || r.write == inMemory {
-		return r.writeMemory(in)
-	}
-	w := layerSpec{entry: r.name, image: in.image.Digest}
-	if w.limit, err = r.writeLimit(); err != nil {
+func (r *run) writable(s *session, in *instance.Instance, image *store.Image) (upper, work string, err error) {
+	limit, err := r.writeLimit()
+	if err != nil {
 		return "", "", err
 	}
+	if r.write == "" || r.write == inMemory {
+		if limit == 0 {
+			limit = memoryLimit
+		}
+		return in.WriteMemory(limit)
+	}
+	w := layerSpec{entry: r.name, image: image.Digest, limit: limit}
 	switch {
 	case r.write != onFlash:
 		w.entry = ""
@@ -68,46 +71,23 @@ func (r *run) writable(s *session, in *instance) (upper, work string, err error)
 			return "", "", err
 		}
 	case r.name == "":
-		w.entry, in.once = oncePrefix+in.id, true
+		w.entry, r.once = oncePrefix+in.ID, true
 	default:
-		in.once = r.rm
+		r.once = r.rm
 	}
-	if in.layer, err = s.openLayer(w); err != nil {
+	if r.layer, err = s.openLayer(w); err != nil {
 		return "", "", fmt.Errorf("run: %w", err)
 	}
-	return in.layer.upper(), in.layer.work(), nil
-}
-
-// writeMemory mounts a file system in memory. It has no more inodes than files of a page have room:
-// those take memory, too, that its size does not count.
-func (r *run) writeMemory(in *instance) (upper, work string, err error) {
-	limit, err := r.writeLimit()
-	if err != nil {
-		return "", "", err
-	}
-	if limit == 0 {
-		limit = memoryLimit
-	}
-	dir := filepath.Join(in.dir, "write")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", "", err
-	}
-	options := fmt.Sprintf("mode=755,size=%d,nr_inodes=%d", limit, max(limit/2048, 1024))
-	if err := unix.Mount("tare", dir, "tmpfs", unix.MS_NODEV, options); err != nil {
-		return "", "", &fs.PathError{Op: "mount tmpfs on", Path: dir, Err: err}
-	}
-	in.mounts = append(in.mounts, dir)
-	upper, work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	return upper, work, errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755))
+	return r.layer.upper(), r.layer.work(), nil
 }
 
 // closeLayer keeps what was written to flash, or removes it.
-func (in *instance) closeLayer() error {
-	l := in.layer
+func (r *run) closeLayer() error {
+	l := r.layer
 	if l == nil {
 		return nil
 	}
-	if in.once {
+	if r.once {
 		return l.remove()
 	}
 	return l.own.Close()
