@@ -33,8 +33,9 @@ type figures struct {
 	Written  int64         `json:"written"`
 	Writes   int64         `json:"writeRequests"`
 	Flushes  int64         `json:"flushes"`
-	Barriers int           `json:"barriers"` // -1: not counted
-	Used     int64         `json:"used"`     // of the file system, after this pull and all before
+	Barriers int           `json:"barriers"`        // -1: not counted
+	Used     int64         `json:"used"`            // of the file system, after this pull and all before
+	Trees    int64         `json:"trees,omitempty"` // of these, Tare's metadata: names, modes, times
 	First    *start        `json:"firstExec,omitempty"`
 }
 
@@ -230,10 +231,22 @@ func (b *bench) pull(ctx context.Context, e engine, d *disk, i *image, first boo
 	if f.Used, err = d.used(); err != nil {
 		return f, err
 	}
+	f.Trees = treeBytes(d.dir)
 	if first {
 		f.First, err = b.firstExec(ctx, e, d, i)
 	}
 	return f, err
+}
+
+// treeBytes is the size of all trees in a store of Tare's on the disk.
+func treeBytes(dir string) (sum int64) {
+	trees, _ := filepath.Glob(filepath.Join(dir, "*", "store", "images", "*", "tree-*")) // the pattern is right
+	for _, path := range trees {
+		if st, err := os.Stat(path); err == nil {
+			sum += st.Size()
+		}
+	}
+	return sum
 }
 
 // restart ends the session and mounts the disk anew, which empties its part of the page cache.

@@ -20,7 +20,7 @@ type reading struct {
 	Bytes    int64 `json:"bytes"`    // of these files
 	First    int64 `json:"first"`    // read from the device for the first image
 	Absent   int64 `json:"absent"`   // of pages that the second image does not find in memory
-	Small    int64 `json:"small"`    // of these, in files of up to 2 KiB, which Tare has in each image's metadata
+	Small    int64 `json:"small"`    // of these, in files of up to 16 KiB, which Tare has in packs
 	Metadata int64 `json:"metadata"` // read from the device to look the second image's files up
 	Data     int64 `json:"data"`     // and to read them
 }
@@ -139,8 +139,8 @@ func absent(root *os.Root, names []string) (sum, small int64, err error) {
 	return sum, small, nil
 }
 
-// smallFile is how large a file is at most that stands in Tare's metadata.
-const smallFile = 2048
+// smallFile is how large a file is at most that goes into one of Tare's packs.
+const smallFile = 16 << 10
 
 // absentPages is the bytes of a file's pages that are not in memory, and its size.
 func absentPages(f *os.File) (n, size int64, err error) {

@@ -105,6 +105,8 @@ func (r *report) judge() {
 	add("disk after two images / unique bytes", ratio(own.Pulls[1].Used, r.unique(2)), 1.05)
 	if all > 2 {
 		add(fmt.Sprintf("disk after %d images / unique bytes", all), ratio(own.Pulls[all-1].Used, r.unique(all)), 1.05)
+		last := own.Pulls[all-1]
+		add(fmt.Sprintf("disk after %d images / unique bytes and metadata", all), ratio(last.Used, r.unique(all)+last.Trees), 1.05)
 	}
 	add("barriers of a pull", float64(best.Barriers), 2)
 	var memory int64
@@ -113,7 +115,7 @@ func (r *report) judge() {
 	}
 	add("peak memory of a pull, MiB", float64(memory)/(1<<20), 24)
 	add("second read, bytes from the device", float64(own.Read.Data), 0)
-	add("second read, new pages of files over 2 KiB", float64((own.Read.Absent-own.Read.Small)/4096), 0)
+	add("second read, new pages of files over 16 KiB", float64((own.Read.Absent-own.Read.Small)/4096), 0)
 	add("second read, new pages of smaller files", float64(own.Read.Small/4096), 0)
 	for _, e := range r.Engines {
 		if e == own {

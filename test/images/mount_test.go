@@ -33,10 +33,15 @@ func TestContainersSeeWhatUmociUnpacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	packs, err := all[0].SmallPacks()
+	if err != nil || len(packs) != 1 {
+		t.Fatalf("packs of small files %v, %v", packs, err)
+	}
 	m := &rootfs.Mounter{Run: filepath.Join(t.TempDir(), "mnt")}
 	key, target := all[0].Digest.Encoded(), t.TempDir()
 	l, err := m.Mount(rootfs.Mount{Target: target, Tree: rootfs.Tree{
 		Key: key, File: tree, Stubs: filepath.Join(t.TempDir(), "stubs"), Data: []string{s.Objects().Path()},
+		Small: []rootfs.Pack{{Key: packs[0].Encoded(), File: s.PackPath(packs[0])}},
 	}})
 	if err != nil {
 		t.Fatal(err)
