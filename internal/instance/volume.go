@@ -21,6 +21,11 @@ type Volumes struct {
 	Run string // RUN/volumes, where those in memory are mounted
 }
 
+// VolumesOf are the volumes of an engine, or of commands without one, by its folders on flash and in memory.
+func VolumesOf(root, run string) Volumes {
+	return Volumes{Dir: filepath.Join(root, "volumes"), Run: filepath.Join(run, "volumes")}
+}
+
 // A VolumeSpec is what a volume was asked for with.
 type VolumeSpec struct {
 	Labels map[string]string `json:"labels,omitempty"`
