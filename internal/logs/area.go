@@ -137,21 +137,28 @@ func (r *ring) holding(at uint64) (found block, ok bool) {
 	return found, ok
 }
 
-// describe makes the header of the current block, and appends what its payload is before it
-// is compressed.
-func (r *ring) describe(p []byte) (block, []byte) {
+// current is the header that the current block would have in the area, but for sizes there.
+func (r *ring) current() block {
 	b := block{base: r.head.base.Load(), raw: uint32(r.used()), open: r.open, first: math.MaxInt64, last: math.MinInt64}
-	n := len(p)
 	at := b.base
-	before := int64(0)
 	r.runs(0, func(v run) bool {
-		µs := v.time / 1000
-		b.first, b.last = min(b.first, µs), max(b.last, µs)
-		p = binary.AppendUvarint(p, uint64(len(v.data))<<1|uint64(v.stream-1))
-		p = binary.AppendVarint(p, µs-before)
-		before = µs
+		b.first, b.last = min(b.first, v.time/1000), max(b.last, v.time/1000)
 		b.count(v, at)
 		at += uint64(len(v.data))
+		return true
+	})
+	return b
+}
+
+// describe makes the header of the current block, and appends to p what its payload is before
+// it is compressed.
+func (r *ring) describe(p []byte) (block, []byte) {
+	b := r.current()
+	before, n := int64(0), len(p)
+	r.runs(0, func(v run) bool {
+		p = binary.AppendUvarint(p, uint64(len(v.data))<<1|uint64(v.stream-1))
+		p = binary.AppendVarint(p, v.time/1000-before)
+		before = v.time / 1000
 		return true
 	})
 	b.table = uint32(len(p) - n)

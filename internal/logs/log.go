@@ -15,7 +15,7 @@ import (
 // Options of a Log. The zero value works.
 type Options struct {
 	// Budget is the memory of the ring in bytes, everything counted. 0 means DefaultBudget;
-	// less than MinBudget means that. A log that is taken over keeps its own.
+	// less than MinBudget means that, more than MaxBudget that. A log that is taken over keeps its own.
 	Budget int64
 	// Files are what Log.Files gave to somebody who kept them. The log goes on where it was,
 	// and reads on when a run was going on. Open owns them, also when it fails.
@@ -83,7 +83,7 @@ func (l *Log) open(o Options) (err error) {
 	if o.Budget == 0 {
 		o.Budget = DefaultBudget
 	}
-	size := max(o.Budget, MinBudget) &^ 4095
+	size := min(max(o.Budget, MinBudget), MaxBudget) &^ 4095
 	if l.file, err = makeMemory(size); err != nil {
 		return err
 	}
@@ -221,11 +221,15 @@ func (l *Log) Drain(ctx context.Context) error {
 			l.mu.Lock()
 		case <-ctx.Done():
 			l.mu.Lock()
-			l.finish()
+			if l.running {
+				l.finish()
+			}
 			return errors.Join(l.failed, ctx.Err())
 		}
 	}
-	l.endRun()
+	if l.running {
+		l.endRun()
+	}
 	return l.failed
 }
 
@@ -259,6 +263,27 @@ func (l *Log) endRun() {
 	for r := range l.readers {
 		r.limit = min(r.limit, l.ring.total())
 		r.wakeUp()
+	}
+	l.endLines()
+	l.unstall()
+}
+
+// endLines ends, for those who read later, the lines that a run has left without an end, as
+// docker's json-file does: the next run begins with a new one.
+func (l *Log) endLines() {
+	open := l.ring.current().open
+	for s, at := range open {
+		if at == noLine {
+			continue
+		}
+		now := time.Now().UnixNano()
+		if l.ring.room() == 0 || !l.ring.expect(byte(s+1), now) {
+			if !l.seal() {
+				return // a reader who holds is still there: a line that goes on is the lesser harm
+			}
+			l.ring.expect(byte(s+1), now)
+		}
+		l.ring.put('\n')
 	}
 }
 
@@ -326,10 +351,7 @@ func (l *Log) seal() bool {
 			keep = min(keep, r.at)
 		}
 	}
-	ok, err := l.c.packer.seal(l.ring, keep)
-	if err != nil {
-		panic("logs: " + err.Error()) // an option of the encoder that it does not know
-	}
+	ok := l.c.packer.seal(l.ring, keep)
 	if !ok {
 		l.stall()
 	}

@@ -120,6 +120,7 @@ func TestReadReturnsLinesInOrder(t *testing.T) {
 		t.Errorf("Read of stderr = %q", got)
 	}
 	c.drain(t)
+	want = strings.Replace(want, "1+", "1:", 1)
 	if got := c.lines(t, all); got != want {
 		t.Errorf("Read after Drain = %q, want %q", got, want)
 	}
@@ -157,7 +158,7 @@ func TestDrainTakesWhatWaits(t *testing.T) {
 	io.WriteString(c.err, "panic")
 	c.drain(t) // with both pipes still open here
 	got := c.lines(t, all)
-	if n := strings.Count(got, "1:the last words"); n != 2000 || !strings.Contains(got, "2+panic\n") {
+	if n := strings.Count(got, "1:the last words"); n != 2000 || !strings.Contains(got, "2:panic\n") {
 		t.Errorf("%d lines after Drain, want 2000, and panic: %q", n, got[len(got)-40:])
 	}
 }

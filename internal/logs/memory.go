@@ -39,7 +39,7 @@ func mapMemory(f *os.File) (mem []byte, err error) {
 		if s, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || s&unix.F_SEAL_SHRINK == 0 {
 			return fmt.Errorf("%w: no file of a ring", errDamaged)
 		}
-		if st.Size < MinBudget || st.Size > 1<<30 {
+		if st.Size < MinBudget || st.Size > MaxBudget {
 			return fmt.Errorf("%w: %d bytes", errDamaged, st.Size)
 		}
 		mem, err = unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)

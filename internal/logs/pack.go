@@ -2,7 +2,6 @@ package logs
 
 import (
 	"encoding/binary"
-	"fmt"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -21,7 +20,7 @@ type packer struct {
 
 // seal moves what is in the current block of the ring to its area, unless that would drop a
 // byte from position keep on; then it is false.
-func (p *packer) seal(r *ring, keep uint64) (bool, error) {
+func (p *packer) seal(r *ring, keep uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.enc == nil {
@@ -30,7 +29,7 @@ func (p *packer) seal(r *ring, keep uint64) (bool, error) {
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 			zstd.WithWindowSize(maxBlock), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
 		if err != nil {
-			return false, fmt.Errorf("make zstd encoder: %w", err)
+			panic("logs: make zstd encoder: " + err.Error()) // options that it does not know
 		}
 		p.enc = enc
 	}
@@ -42,10 +41,10 @@ func (p *packer) seal(r *ring, keep uint64) (bool, error) {
 		payload = raw
 	}
 	if keep < r.after(sealed(len(payload))) {
-		return false, nil
+		return false
 	}
 	r.add(b, payload)
-	return true, nil
+	return true
 }
 
 // rest gives memory back.
@@ -57,50 +56,56 @@ func (p *packer) rest() {
 
 // unpacked is a block of the area as it came. It is used again and again.
 type unpacked struct {
-	head    block
-	limit   uint64 // where its reader ends
-	packed  []byte
-	buf     []byte
-	dec     *zstd.Decoder
-	table   []byte // what next has not read of both
-	data    []byte
-	at      uint64 // position of data
-	time    int64  // of the run before, µs
-	damaged error  // why next ended early
+	head   block
+	limit  uint64 // where its reader ends
+	packed []byte
+	plain  []byte // packed, decompressed
+	dec    *zstd.Decoder
+	table  []byte // what next has not read of both
+	data   []byte
+	at     uint64 // position of data
+	time   int64  // of the run before, µs
+	lost   int64  // bytes that next cannot return, as the block is damaged
 }
 
 // load copies a block out of the ring. It is the part of unpacking that needs the ring.
 func (u *unpacked) load(r *ring, b block) {
 	p := r.area[b.at%uint64(len(r.area)):]
 	u.packed = append(u.packed[:0], p[blockHead:blockHead+b.payload]...)
-	u.head, u.table, u.data, u.damaged = b, nil, nil, nil
-	u.at, u.time = b.base, 0
+	u.head, u.table, u.data = b, nil, nil
+	u.at, u.time, u.lost = b.base, 0, 0
 }
 
-// unpack decompresses what was loaded.
-func (u *unpacked) unpack() error {
-	n := int(u.head.table + u.head.raw)
-	u.buf = append(u.buf[:0], u.packed...)
-	if len(u.packed) != n {
-		if u.dec == nil {
-			dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxMemory(maxBlock+slots*maxRead), zstd.WithDecoderMaxWindow(2*maxBlock))
-			if err != nil {
-				return fmt.Errorf("make zstd decoder: %w", err)
-			}
-			u.dec = dec
-		}
-		buf, err := u.dec.DecodeAll(u.packed, u.buf[:0])
+// unpack decompresses what was loaded. Its checksum was right when the ring was opened, so a
+// block that is damaged is somebody's doing, and what it held is lost.
+func (u *unpacked) unpack() {
+	n, p := int(u.head.table+u.head.raw), u.packed
+	if len(p) != n {
+		u.decompress()
+		p = u.plain
+	}
+	if len(p) != n {
+		u.lost = int64(u.head.raw)
+		return
+	}
+	u.table, u.data = p[:u.head.table], p[u.head.table:]
+}
+
+// decompress leaves plain empty where packed cannot be decompressed.
+func (u *unpacked) decompress() {
+	if u.dec == nil {
+		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(maxBlock+slots*maxRead), zstd.WithDecoderMaxWindow(2*maxBlock))
 		if err != nil {
-			return fmt.Errorf("decompress block at %d: %w", u.head.base, err)
+			panic("logs: make zstd decoder: " + err.Error()) // options that it does not know
 		}
-		u.buf = buf
+		u.dec = dec
 	}
-	if len(u.buf) != n {
-		return fmt.Errorf("decompress block at %d: %w: %d bytes, want %d", u.head.base, errDamaged, len(u.buf), n)
+	p, err := u.dec.DecodeAll(u.packed, u.plain[:0])
+	if err != nil {
+		p = p[:0]
 	}
-	u.table, u.data = u.buf[:u.head.table], u.buf[u.head.table:]
-	return nil
+	u.plain = p
 }
 
 // next is the next run of the block; false after the last.
@@ -111,7 +116,7 @@ func (u *unpacked) next() (run, bool) {
 	length, n := binary.Uvarint(u.table)
 	µs, m := binary.Varint(u.table[max(n, 0):])
 	if n <= 0 || m <= 0 || length>>1 > uint64(len(u.data)) || length < 2 {
-		u.damaged = fmt.Errorf("read block at %d: %w: table", u.head.base, errDamaged)
+		u.lost, u.data = int64(len(u.data)), nil
 		return run{}, false
 	}
 	u.time += µs

@@ -162,15 +162,7 @@ func (r *ring) parts(wanted [2]bool) []part {
 		all = append(all, p)
 	}
 	r.blocks(func(b block) bool { add(b); return true })
-	b := block{base: r.head.base.Load(), open: r.open}
-	at := b.base
-	r.runs(0, func(v run) bool {
-		b.count(v, at)
-		b.last = max(b.last, v.time/1000)
-		at += uint64(len(v.data))
-		return true
-	})
-	add(b)
+	add(r.current())
 	return all
 }
 

@@ -86,31 +86,30 @@ func (r *reader) next(ctx context.Context) (run, error) {
 
 // step returns a run of no data when there is nothing for now.
 func (r *reader) step() (run, error) {
-	if v, ok := r.unpacked(); ok {
-		return v, nil
+	for {
+		v, lost := r.unpacked()
+		if lost > 0 {
+			return run{}, &LostError{lost}
+		}
+		if v.data != nil {
+			return v, nil
+		}
+		v, loaded, err := r.ask()
+		if err != nil || !loaded {
+			return v, err
+		}
+		r.block.unpack()
 	}
-	if r.block != nil && r.block.damaged != nil {
-		err := r.block.damaged
-		r.block.damaged = nil
-		return run{}, err
-	}
-	v, loaded, err := r.ask()
-	if err != nil || !loaded {
-		return v, err
-	}
-	if err := r.block.unpack(); err != nil {
-		return run{}, err
-	}
-	return r.step()
 }
 
 // unpacked is the next run of the block that was unpacked, from where the reader is and up to
-// its limit.
-func (r *reader) unpacked() (run, bool) {
+// its limit. Where the block is damaged it is how many bytes were lost with it.
+func (r *reader) unpacked() (v run, lost int64) {
 	for r.block != nil {
 		v, ok := r.block.next()
 		if !ok {
-			return run{}, false
+			lost, r.block.lost = r.block.lost, 0
+			return run{}, lost
 		}
 		end := r.block.at
 		start := end - uint64(len(v.data))
@@ -119,9 +118,9 @@ func (r *reader) unpacked() (run, bool) {
 			continue
 		}
 		v.data, r.served = v.data[from-start:to-start], to
-		return v, true
+		return v, 0
 	}
-	return run{}, false
+	return run{}, 0
 }
 
 // ask takes what is next out of the ring: a run of the current block, or a block that is still

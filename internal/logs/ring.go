@@ -39,6 +39,8 @@ const (
 	DefaultBudget = 256 << 10
 	// MinBudget is the least of it. The area of its ring takes a block that does not compress.
 	MinBudget = 32 << 10
+	// MaxBudget is the most.
+	MaxBudget = 1 << 30
 )
 
 const magic = 0x3167_6f4c_6572_6154 // "TareLog1" where the low byte comes first
@@ -175,6 +177,12 @@ func (r *ring) expect(stream byte, now int64) bool {
 
 // tail is what splice(2) takes as its offset.
 func (r *ring) tail() *int64 { return (*int64)(unsafe.Pointer(&r.head.tail)) }
+
+// put appends a byte, for which expect has made a place.
+func (r *ring) put(c byte) {
+	r.data[r.used()] = c
+	r.head.tail.Add(1)
+}
 
 // run is bytes that were read at once.
 type run struct {
