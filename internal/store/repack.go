@@ -46,11 +46,18 @@ func (s *Store) repack(old []digest.Digest, images []*Image) error {
 	if err != nil {
 		return err
 	}
+	list := func(n int) string { return filepath.Join(dir, fmt.Sprint(packsFile, n)) }
+	for n, i := range images {
+		if err := i.relist(old, made, list(n)); err != nil && i.there() {
+			return err
+		}
+	}
+	// Not the pack alone: a list that takes the place of another before its bytes last is zeros after a cut.
 	if err := s.barrier(); err != nil {
 		return err
 	}
 	for n, i := range images {
-		if err := i.replacePacks(old, made, filepath.Join(dir, fmt.Sprint(packsFile, n))); err != nil && i.there() {
+		if err := os.Rename(list(n), filepath.Join(i.dir, packsFile)); err != nil && i.there() {
 			return err
 		}
 	}
@@ -112,8 +119,8 @@ func readPacked(im *erofs.Image, d object.Digest, nid erofs.NID) ([]byte, error)
 	return data, err
 }
 
-// replacePacks rewrites the image's list, at once.
-func (i *Image) replacePacks(old []digest.Digest, made digest.Digest, tmp string) error {
+// relist writes what is to be the image's list of packs.
+func (i *Image) relist(old []digest.Digest, made digest.Digest, path string) error {
 	own, err := i.SmallPacks()
 	if err != nil {
 		return err
@@ -122,10 +129,7 @@ func (i *Image) replacePacks(old []digest.Digest, made digest.Digest, tmp string
 	if made != "" {
 		own = append(own, made)
 	}
-	if err := os.WriteFile(tmp, packList(own), 0o444); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(i.dir, packsFile))
+	return os.WriteFile(path, packList(own), 0o444)
 }
 
 // scrubPack reads a pack of small files from the medium, and reports those of its files that are bad, and then

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 	"tare.dev/tare/internal/transfer"
 )
@@ -98,7 +99,7 @@ func TestDiskFullAtEveryWrite(t *testing.T) {
 			t.Errorf("%v: %v", src, err)
 		}
 		src.undo()
-		if err := j.tidy(st); err != nil {
+		if err := j.tidy(st, map[object.Digest]bool{}); err != nil {
 			t.Errorf("%v: %v", src, err)
 		}
 	}

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"bytes"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,7 +15,9 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
+	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/pack"
 	"tare.dev/tare/internal/store"
 )
 
@@ -210,7 +214,8 @@ func (r *recorder) base() (dir string) {
 	return dir
 }
 
-// rot changes a byte of n objects of an image, on the medium.
+// rot changes bytes of n objects of an image on the medium, and of one in a pack of small files. It returns what
+// is damaged then: these, and the pack.
 func (r *recorder) rot(d digest.Digest, n int) []object.Digest {
 	t := r.t
 	st, err := store.Open(filepath.Join(r.device.root, "store"), store.Options{})
@@ -219,24 +224,54 @@ func (r *recorder) rot(d digest.Digest, n int) []object.Digest {
 	i, err := st.Image(d)
 	must(t, err)
 	var all []object.Digest
-	must(t, i.Objects(func(_ string, d object.Digest, _ int64) error {
-		if !slices.Contains(all, d) {
+	must(t, i.Objects(func(_ string, d object.Digest, size int64) error {
+		if size > store.Small && len(all) < n && !slices.Contains(all, d) {
 			all = append(all, d)
 		}
 		return nil
 	}))
-	all = all[:n]
 	begin := r.disk.position()
 	for _, d := range all {
-		f, err := os.OpenFile(filepath.Join(st.Objects().Path(), d.Path()), os.O_RDWR, 0)
-		must(t, err)
-		_, err = f.WriteAt([]byte("rotten"), 100)
-		must(t, err)
-		must(t, f.Sync())
-		must(t, f.Close())
+		r.spoil(filepath.Join(st.Objects().Path(), d.Path()), 100)
 	}
+	packs, err := i.SmallPacks()
+	must(t, err)
+	small, at := smallFile(t, st.PackPath(packs[0]))
+	r.spoil(st.PackPath(packs[0]), at)
+	self, err := object.Parse(packs[0].Encoded())
+	must(t, err)
+	all = append(all, small, self)
 	r.enter("rot", begin, r.disk.position(), damaged(all...))
 	return all
+}
+
+// spoil overwrites some bytes of a file.
+func (r *recorder) spoil(path string, at int64) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(r.t, err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte("rotten"), at)
+	must(r.t, err)
+	must(r.t, f.Sync())
+}
+
+// smallFile is an object in a pack, and where in the pack its bytes are.
+func smallFile(t *testing.T, path string) (small object.Digest, at int64) {
+	t.Helper()
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	im, err := erofs.Open(bytes.NewReader(whole), int64(len(whole)))
+	must(t, err)
+	must(t, pack.Names(im, func(d object.Digest, nid erofs.NID) error {
+		r, err := im.Contents(nid)
+		if err != nil || r.Size() < 100 {
+			return err
+		}
+		data, err := io.ReadAll(r)
+		small, at = d, int64(bytes.Index(whole, data))
+		return err
+	}))
+	return small, at
 }
 
 // found is the digest of an image that was made here, and enters its tree with the judge.
