@@ -1,0 +1,130 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+)
+
+// record is what is made, or was about to be. It is written before the kernel is told and lives as
+// long as what the kernel has: in memory.
+type record struct {
+	Networks  []*netRecord      `json:"networks"`
+	Endpoints []*endpointRecord `json:"endpoints"`
+	// Guard: forwarding was off before it was turned on for containers, so nothing else is forwarded.
+	Guard  bool `json:"guard,omitempty"`
+	Guard6 bool `json:"guard6,omitempty"`
+}
+
+type netRecord struct {
+	Network
+	// Last address that was given away.
+	Last  netip.Addr `json:"last,omitzero"`
+	Last6 netip.Addr `json:"last6,omitzero"`
+	// Resolver is the port it listens at, if not 53.
+	Resolver uint16 `json:"resolver,omitempty"`
+}
+
+// endpointRecord is an address that a container has in a network, attached or not.
+type endpointRecord struct {
+	Attached
+	// Veth is the host's end; "" with macvlan.
+	Veth string `json:"veth,omitempty"`
+	// Stage is how far an attachment is.
+	Stage stage `json:"stage"`
+}
+
+type stage string
+
+const (
+	kept     stage = "kept"     // only the address
+	making   stage = "making"   // some of it may be in the kernel
+	attached stage = "attached" // all of it is
+)
+
+func (m *Manager) path() string { return filepath.Join(m.dir, "network.json") }
+
+// load reads the record; one that is not there is empty.
+func (m *Manager) load() error {
+	text, err := os.ReadFile(m.path())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.record.parse(text); err != nil {
+		return fmt.Errorf("read %s: %w", m.path(), err)
+	}
+	return nil
+}
+
+// parse takes over a record. One that is not this package's work is refused: it cannot be told what it left.
+func (r *record) parse(text []byte) error {
+	if err := json.Unmarshal(text, r); err != nil {
+		return err
+	}
+	known := map[string]*netRecord{}
+	for _, n := range r.Networks {
+		if n == nil {
+			return fmt.Errorf("%w network", ErrInvalid)
+		}
+		if err := n.check(); err != nil {
+			return err
+		}
+		known[n.ID] = n
+	}
+	for _, e := range r.Endpoints {
+		if e == nil || known[e.NetworkID] == nil {
+			return fmt.Errorf("%w endpoint", ErrInvalid)
+		}
+		if n := known[e.NetworkID]; n.Subnet.IsValid() && !n.Subnet.Contains(e.IP) {
+			return fmt.Errorf("%w address %v in %v", ErrInvalid, e.IP, n.Subnet)
+		}
+	}
+	return nil
+}
+
+// save writes the record. No sync: after a loss of power there is nothing in the kernel either.
+func (m *Manager) save() error {
+	text, err := json.Marshal(&m.record)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.path()+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(m.path()+".new", m.path())
+}
+
+func (r *record) network(nameOrID string) *netRecord {
+	for _, n := range r.Networks {
+		if n.ID == nameOrID || n.Name == nameOrID {
+			return n
+		}
+	}
+	return nil
+}
+
+func (r *record) endpoint(container, id string) *endpointRecord {
+	for _, e := range r.Endpoints {
+		if e.Container == container && e.NetworkID == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// taken are a network's addresses that nobody else can have.
+func (r *record) taken(n *netRecord) map[netip.Addr]bool {
+	t := map[netip.Addr]bool{n.Gateway: true, n.Gateway6: true}
+	for _, e := range r.Endpoints {
+		if e.NetworkID == n.ID {
+			t[e.IP], t[e.IP6] = true, true
+		}
+	}
+	return t
+}
