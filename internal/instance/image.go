@@ -16,7 +16,7 @@ func Release(m *rootfs.Mounter, i *store.Image) error {
 	defer l.Close()
 	packs, err := i.FetchedPacks()
 	if err != nil {
-		return err
+		packs = nil // it is damaged, and must be removable: what packs it had stays mounted until the next boot
 	}
 	errs := []error{m.Release(i.Digest.Encoded())}
 	for _, d := range packs {

@@ -268,6 +268,9 @@ func (m *Mounter) cover(t Tree) (string, error) {
 // Release unmounts the tree that containers of the image shared, when none uses it any more, and the packs of small
 // files that nobody uses. Overlay mounts hold what is below them, so the caller must know of the tree.
 func (m *Mounter) Release(key string) error {
+	if _, err := os.Stat(filepath.Join(m.Run, "trees")); errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was mounted; on a full disk the directory for the lock could not be made
+	}
 	unlock, err := m.lock()
 	if err != nil {
 		return err

@@ -169,6 +169,15 @@ func inPacks(st *store.Store, i *store.Image, good map[object.Digest]bool) (map[
 	return packed, nil
 }
 
+// openPack reads a pack to memory.
+func openPack(path string) (*erofs.Image, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return erofs.Open(bytes.NewReader(b), int64(len(b)))
+}
+
 // holds tells whether a file of a pack is the object.
 func holds(im *erofs.Image, nid erofs.NID, want object.Digest) error {
 	r, err := im.Contents(nid)

@@ -260,7 +260,7 @@ func smallFile(t *testing.T, path string) (small object.Digest, at int64) {
 	t.Helper()
 	whole, err := os.ReadFile(path)
 	must(t, err)
-	im, err := erofs.Open(bytes.NewReader(whole), int64(len(whole)))
+	im, err := openPack(path)
 	must(t, err)
 	must(t, pack.Names(im, func(d object.Digest, nid erofs.NID) error {
 		r, err := im.Contents(nid)
