@@ -70,7 +70,7 @@ func (s *Store) gc() (Freed, error) {
 		return f, err
 	}
 	defer l.Close()
-	if err := errors.Join(s.sweepTmp(), s.sweepRefs()); err != nil {
+	if err := errors.Join(s.sweepTmp(), s.sweepRefs(), os.RemoveAll(s.path("tmp", resumeDir))); err != nil {
 		return f, err
 	}
 	known, err := s.known()

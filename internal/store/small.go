@@ -48,6 +48,7 @@ type batch struct {
 	packs []digest.Digest
 	used  []bool
 	count int // of used
+	made  int // packs that were ended early
 
 	err error // of copy
 }
@@ -203,7 +204,9 @@ func (b *batch) finish(s *Store) (digest.Digest, error) {
 		return "", err
 	}
 	d := digest.NewDigest(digest.SHA256, h)
-	return d, os.Rename(filepath.Join(b.dir, newPack), s.PackPath(d))
+	err = errors.Join(os.Rename(filepath.Join(b.dir, newPack), s.PackPath(d)), b.f.Close())
+	b.f = nil
+	return d, err
 }
 
 // list writes which packs the image has, to stand beside its tree.

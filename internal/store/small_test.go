@@ -270,4 +270,3 @@ func TestRecordedSmallFilesServeAnotherStage(t *testing.T) {
 		t.Errorf("over %v, want %v", own, p)
 	}
 }
-

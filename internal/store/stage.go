@@ -310,8 +310,8 @@ func (s *Store) sweepTmp() error {
 	}
 	for _, e := range entries {
 		name := s.path("tmp", e.Name())
-		if strings.HasPrefix(e.Name(), refPrefix) {
-			continue // a moment's link: see sweepRefs
+		if strings.HasPrefix(e.Name(), refPrefix) || e.Name() == resumeDir {
+			continue // a moment's link, see sweepRefs; for the next pull
 		}
 		l, err := lock(name, unix.LOCK_EX|unix.LOCK_NB)
 		if err != nil {

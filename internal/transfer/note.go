@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"io"
 
@@ -12,17 +11,16 @@ import (
 	"tare.dev/tare/internal/layer"
 )
 
-// notes is the metadata of a layer, kept until it is known which layers lie below it. Compressed it
-// takes some 40 bytes of memory for a file.
+// notes is the metadata of a layer, kept until it is known which layers lie below it, or for the next pull.
+// Compressed it takes some 40 bytes for a file.
 type notes struct {
-	packed bytes.Buffer
-	z      *gzip.Writer
-	line   []byte
+	z    *gzip.Writer
+	line []byte
 }
 
-func newNotes() *notes {
+func newNotes(w io.Writer) *notes {
 	n := &notes{}
-	n.z, _ = gzip.NewWriterLevel(&n.packed, gzip.BestSpeed) // the level is one
+	n.z, _ = gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is one
 	return n
 }
 
@@ -75,9 +73,9 @@ func (n *notes) close() error {
 	return err
 }
 
-// replay hands everything to a builder, in its order.
-func (n *notes) replay(b layer.Builder) error {
-	z, err := gzip.NewReader(bytes.NewReader(n.packed.Bytes()))
+// replay hands all that was noted to a builder, in its order.
+func replay(packed io.Reader, b layer.Builder) error {
+	z, err := gzip.NewReader(packed)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 		}
 		return string(b)
 	}
-	n, want := newNotes(), &list{}
+	var packed bytes.Buffer
+	n, want := newNotes(&packed), &list{}
 	for range 500 {
 		if r.IntN(5) == 0 {
 			path, target := text(50), text(50)
@@ -75,20 +77,21 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 	}
 	for range 2 { // several images may have the layer
 		got := &list{}
-		if err := n.replay(got); err != nil {
+		if err := replay(bytes.NewReader(packed.Bytes()), got); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Fatal("other entries came back")
 		}
 	}
-	if err := n.replay(&list{fail: 7}); !errors.Is(err, errBuilder) {
+	if err := replay(bytes.NewReader(packed.Bytes()), &list{fail: 7}); !errors.Is(err, errBuilder) {
 		t.Errorf("replay to a builder that fails = %v", err)
 	}
 }
 
 func TestNotesAreSmall(t *testing.T) {
-	n := newNotes()
+	var packed bytes.Buffer
+	n := newNotes(&packed)
 	for i := range 10_000 {
 		in := erofs.Inode{Mode: 0o100644, Mtime: 1_700_000_000 + int64(i/100), Size: int64(i), Redirect: fmt.Sprintf("/%x/%063x", i%16, sha256.Sum256([]byte{byte(i), byte(i >> 8)}))[:66]}
 		if err := n.Add(fmt.Sprintf("usr/lib/python3/dist-packages/%d/file%d.py", i/30, i), in); err != nil {
@@ -98,8 +101,8 @@ func TestNotesAreSmall(t *testing.T) {
 	if err := n.close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d bytes for an entry", n.packed.Len()/10_000)
-	if got := n.packed.Len() / 10_000; got > 60 {
+	t.Logf("%d bytes for an entry", packed.Len()/10_000)
+	if got := packed.Len() / 10_000; got > 60 {
 		t.Errorf("%d bytes for an entry, want at most 60", got)
 	}
 }

@@ -232,6 +232,12 @@ func (p *puller) image(ctx context.Context, d v1.Descriptor, raw []byte) (*store
 		commit = stage.Replace
 	}
 	i, err := commit(d.Digest, raw, rawConfig, p.o.Names...)
+	if err != nil {
+		return i, true, err
+	}
+	for _, l := range m.Layers {
+		err = errors.Join(err, stage.DropLayer(l.Digest))
+	}
 	return i, true, err
 }
 
@@ -285,7 +291,8 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 			b.NextLayer()
 		}
 		p.o.Progress(Event{Kind: "layer", Blob: d.Digest, Total: d.Size})
-		stats, err := p.layer(ctx, d, config.RootFS.DiffIDs[n], b, stage)
+		last := n == len(m.Layers)-1
+		stats, err := p.keptLayer(ctx, d, config.RootFS.DiffIDs[n], b, stage, last)
 		p.stats.Bytes += stats.Bytes
 		p.stats.Written += stats.Written
 		p.stats.Files += stats.Files
@@ -299,6 +306,29 @@ func (p *puller) layers(ctx context.Context, m v1.Manifest, config v1.Image, sta
 		return fmt.Errorf("tree: %w", err)
 	}
 	return nil
+}
+
+// keptLayer adds one to the tree: from what an earlier pull has kept of it, or kept for a later one, unless it is the last.
+func (p *puller) keptLayer(ctx context.Context, d v1.Descriptor, diffID digest.Digest, b layer.Builder, stage *store.Stage, last bool) (layer.Stats, error) {
+	if _, piped := p.src.(*Recording); piped {
+		return p.layer(ctx, d, diffID, b, stage)
+	}
+	if stats, done, err := p.resume(d, diffID, b, stage); done || err != nil {
+		return stats, err
+	}
+	if last || d.Size < worthKeeping {
+		return p.layer(ctx, d, diffID, b, stage)
+	}
+	k, err := keep(d, b, stage)
+	if err != nil {
+		return layer.Stats{}, err
+	}
+	defer k.close()
+	stats, err := p.layer(ctx, d, diffID, k, stage)
+	if err != nil {
+		return stats, err
+	}
+	return stats, k.done(diffID, stats)
 }
 
 // layer adds one to the tree.

@@ -36,7 +36,7 @@ type Recording struct {
 
 // A recorded is a layer of it.
 type recorded struct {
-	notes  *notes
+	packed bytes.Buffer // notes
 	diffID digest.Digest
 	stats  layer.Stats
 	err    error // why it could not be unpacked; a blob that no image names need not be a layer
@@ -109,7 +109,7 @@ func (r *Recording) replay(d v1.Descriptor, diffID digest.Digest, b layer.Builde
 	case l.diffID != diffID:
 		return layer.Stats{}, fmt.Errorf("layer %s: tar stream has digest %s, the config says %s: %w", d.Digest, l.diffID, diffID, blob.ErrDigest)
 	}
-	if err := l.notes.replay(b); err != nil {
+	if err := replay(bytes.NewReader(l.packed.Bytes()), b); err != nil {
 		return layer.Stats{}, fmt.Errorf("layer %s: %w", d.Digest, err)
 	}
 	return l.stats, nil
@@ -211,7 +211,8 @@ func isDocument(head []byte) bool {
 
 // unpack unpacks a layer. It leaves its diff id empty when that is the digest of the file.
 func (c *recorder) unpack(size int64, in *bufio.Reader) (*recorded, error) {
-	l := &recorded{notes: newNotes()}
+	l := &recorded{}
+	notes := newNotes(&l.packed)
 	name := fmt.Sprint("of ", size, " bytes")
 	head, _ := in.Peek(4) // it has been peeked at
 	compressed := layer.IsCompressed(head)
@@ -228,17 +229,17 @@ func (c *recorder) unpack(size int64, in *bufio.Reader) (*recorded, error) {
 			return io.NopCloser(z), nil
 		}
 		return io.NopCloser(io.TeeReader(z, plain)), nil
-	}, layer.Layer{Name: name, Size: size, Limits: c.o.Layer}, l.notes, c.stage)
+	}, layer.Layer{Name: name, Size: size, Limits: c.o.Layer}, notes, c.stage)
 	if err := c.ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := l.notes.close(); l.err == nil {
+	if err := notes.close(); l.err == nil {
 		l.err = err
 	}
 	if compressed {
 		l.diffID = plain.sum.Digest()
 	}
-	if c.held += l.notes.packed.Len(); c.held > maxRecording {
+	if c.held += l.packed.Len(); c.held > maxRecording {
 		return nil, ErrLarge
 	}
 	return l, nil

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"tare.dev/tare/internal/object"
+)
+
+// resumeDir is the directory in tmp/ of layers that an unfinished pull has unpacked: a file for each, by the layer's
+// digest, from which the next pull goes on. What a file says counts once it has been checked. They go when an image
+// with the layer is committed, and with gc.
+const resumeDir = "resume"
+
+// maxCheckpoints is how often a stage may end its pack of small files early: each is one pack more for the image.
+const maxCheckpoints = 4
+
+// Checkpoint ends the pack of small files, so that they outlast the stage, and returns all packs that it has made or
+// uses. Beyond a number of times it is refused: ok is false.
+func (st *Stage) Checkpoint() (packs []digest.Digest, ok bool, err error) {
+	b := st.small
+	if b.w != nil && b.made == maxCheckpoints {
+		return nil, false, nil
+	}
+	d, err := b.finish(st.store)
+	if err != nil {
+		return nil, false, err
+	}
+	if d != "" {
+		b.made++
+		st.UseSmall(d)
+	}
+	for n, used := range b.used {
+		if used {
+			packs = append(packs, b.packs[n])
+		}
+	}
+	return packs, true, nil
+}
+
+// Scratch makes a file in the stage's directory, which goes with it.
+func (st *Stage) Scratch(name string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(st.dir, name), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o444)
+}
+
+// DropScratch removes a file of Scratch that is still there.
+func (st *Stage) DropScratch(name string) { _ = os.Remove(filepath.Join(st.dir, name)) }
+
+// KeepLayer keeps a file of Scratch for the next pull of the layer.
+func (st *Stage) KeepLayer(layer digest.Digest, name string) error {
+	dir := st.store.path("tmp", resumeDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(st.dir, name), filepath.Join(dir, layer.Encoded()))
+}
+
+// DropLayer removes what was kept of a layer, if there is anything.
+func (st *Stage) DropLayer(layer digest.Digest) error {
+	err := os.Remove(st.store.path("tmp", resumeDir, layer.Encoded()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// KeptLayer opens what was kept of a layer. There is mostly nothing: fs.ErrNotExist.
+func (s *Store) KeptLayer(layer digest.Digest) (*os.File, error) {
+	return os.Open(s.path("tmp", resumeDir, layer.Encoded()))
+}
+
+// TryPack has the stage know what is in a pack that no image may use yet, once its bytes are found right.
+func (st *Stage) TryPack(d digest.Digest) error {
+	if d.Validate() != nil {
+		return object.ErrDamaged
+	}
+	if err := st.store.packGood(d); err != nil {
+		return err
+	}
+	st.small.know(st.store, d)
+	st.small.sort()
+	return nil
+}
+
+// Whole tells whether an object is there and good. One that no image has is hashed.
+func (st *Stage) Whole(d object.Digest, size int64) (bool, error) {
+	if size <= Small {
+		return st.Has(d, size)
+	}
+	return st.put.Present(d, size)
+}
