@@ -47,6 +47,9 @@ func product(t *testing.T) *shelf {
 	s.image(t, "1", layerOf(t, append(common, big...)...), layerOf(t, files("app", 3, 25, 90_000)...))
 	s.image(t, "2", layerOf(t, append(common[10:], files("app", 4, 25, 90_000)...)...), layerOf(t, big...))
 	s.image(t, "3", layerOf(t, append(common[:20], files("app", 5, 10, 1_200_000)...)...))
+	small := files("usr/share", 6, 600, 6000)
+	s.image(t, "many", layerOf(t, small...))
+	s.image(t, "few", layerOf(t, small[:40]...))
 	return s
 }
 
@@ -193,6 +196,7 @@ func (r *recorder) care() *recording {
 	r.run(mended, "store", "repair", "--plain-http", g.host)
 	r.run(func(*model) {}, "store", "verify")
 	r.settle()
+	r.thin()
 	base := r.base()
 	begin := r.disk.position()
 	r.device.must(t, "store", "adopt", "--name", "tare.local/base:1", base)
@@ -202,6 +206,31 @@ func (r *recorder) care() *recording {
 	r.run(func(*model) {}, "store", "gc")
 	r.settle()
 	return r.done()
+}
+
+// thin removes an image that shares a pack with another, which needs little of it: gc makes the pack anew.
+func (r *recorder) thin() {
+	g := r.registry
+	r.pull("many")
+	r.pull("few")
+	before := r.smallPacks("few")
+	r.run(removed(g.tags["many"], r.name("many")), "rmi", r.name("many"))
+	if after := r.smallPacks("few"); slices.Equal(before, after) {
+		r.t.Errorf("gc has left the packs %v", after)
+	}
+	r.settle()
+}
+
+// smallPacks is the packs of small files of an image.
+func (r *recorder) smallPacks(tag string) []digest.Digest {
+	st, err := store.Open(filepath.Join(r.device.root, "store"), store.Options{})
+	must(r.t, err)
+	defer st.Close()
+	i, err := st.Image(r.registry.tags[tag])
+	must(r.t, err)
+	packs, err := i.SmallPacks()
+	must(r.t, err)
+	return packs
 }
 
 // base writes the files of a base system, some of which images have too: none is on the disk yet.
@@ -388,6 +417,11 @@ func TestPowerCutFindsAMissingBarrier(t *testing.T) {
 		}},
 		"before a pull tells of success": {"2", nil, func(r *recorder) { r.pull("1") }},
 		"before rmi tells of success":    {"1", func(r *recorder) { r.pull("1") }, rmi},
+		"before gc has an image use another pack": {"1,2", func(r *recorder) {
+			r.pull("many")
+			r.pull("few")
+			r.run(removed(r.registry.tags["many"], r.name("many")), "rmi", "--no-gc", r.name("many"))
+		}, func(r *recorder) { r.run(func(*model) {}, "store", "gc") }},
 		"before tag tells of success": {"1", func(r *recorder) { r.pull("1") }, func(r *recorder) {
 			r.run(pulled(r.name("new"), r.registry.tags["1"]), "tag", r.name("1"), r.name("new"))
 		}},
