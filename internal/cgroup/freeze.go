@@ -51,18 +51,28 @@ func (g Group) Thaw() error {
 // Frozen reports whether the group is frozen, or is going to be. It is false for
 // a group that cannot be frozen.
 func (g Group) Frozen() (bool, error) {
+	path, err := g.FrozenFile()
+	if path == "" {
+		return false, err
+	}
+	return readString(filepath.Dir(path), filepath.Base(path)) == "1", nil
+}
+
+// FrozenFile is the file that holds "1" while the group is frozen, or going to
+// be; "" for a group that cannot be frozen.
+func (g Group) FrozenFile() (string, error) {
 	dir, v1, err := g.freezer()
 	switch {
 	case errors.Is(err, ErrNoFreezer):
-		return false, nil
+		return "", nil
 	case err != nil:
-		return false, err
+		return "", err
 	case v1:
 		// A group below a frozen one is FROZEN too, but cannot be thawed itself.
 		// freezer.self_freezing tells them apart (Linux 3.8).
-		return readString(dir, "freezer.self_freezing") == "1", nil
+		return filepath.Join(dir, "freezer.self_freezing"), nil
 	}
-	return readString(dir, "cgroup.freeze") == "1", nil
+	return filepath.Join(dir, "cgroup.freeze"), nil
 }
 
 // freezer is the directory whose files freeze the group.

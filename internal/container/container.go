@@ -55,6 +55,7 @@ type Container struct {
 
 	mu   sync.Mutex
 	warm *warm // nil before the first exec
+	kept *kept // program of the last exec; may be nil
 }
 
 // record is state.json: what is known before the process exists and never

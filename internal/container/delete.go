@@ -18,6 +18,9 @@ import (
 // kills a container that is not stopped first.
 func (c *Container) Delete(force bool) error {
 	c.storeDelete()
+	c.mu.Lock()
+	c.dropKept()
+	c.mu.Unlock()
 	if err := c.delete(force); err != nil {
 		return fmt.Errorf("delete %s: %w", c.rec.ID, err)
 	}

@@ -157,6 +157,9 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p := c.execAgain(&o, w); p != nil {
+		return p, nil
+	}
 	k := creation{c: c, spec: &specs.Spec{Process: o.Process, Linux: w.linux}, caller: w.facts, pidfd: -1}
 	defer k.pipes.closeAll()
 	init, err := c.pidfd(w.init, &k.pipes)
@@ -177,16 +180,10 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 		return nil, err
 	}
 	k.becomeExec(o, in)
-	if k.prog, err = program.CompileExec(in); err != nil {
-		return nil, err
-	}
-	for _, w := range k.prog.Warnings {
-		k.o.Warn("%s", w)
-	}
-	if err := k.launch(); err != nil {
+	if err := k.launchExec(&o, in); err != nil {
 		k.abort()
 		// A process that is ending has no root any more before it is dead.
-		if _, gone := os.Readlink("/proc/" + strconv.Itoa(w.init.pid) + "/root"); errors.Is(gone, os.ErrNotExist) {
+		if _, gone := os.Readlink(rootOf(w.init)); errors.Is(gone, os.ErrNotExist) {
 			return nil, ErrNotRunning
 		}
 		return nil, err
@@ -208,9 +205,12 @@ func (c *Container) exec(o ExecOptions) (*Process, error) {
 	return p, nil
 }
 
+// rootOf is a path to the root that process p has.
+func rootOf(p process) string { return "/proc/" + strconv.Itoa(p.pid) + "/root" }
+
 // execInput gathers what the program of an exec depends on.
 func (k *creation) execInput(o ExecOptions, w *warm, init int) (*program.ExecInput, error) {
-	root := "/proc/" + strconv.Itoa(w.init.pid) + "/root"
+	root := rootOf(w.init)
 	in := &program.ExecInput{
 		ID: k.c.rec.ID, Root: root, Process: o.Process, Linux: w.linux, Facts: k.caller, Seccomp: w.filter, InitFD: init,
 		PreserveFDs: o.PreserveFDs, Parent: o.Parent, GateFD: -1, GateParentFD: -1, ListenerFD: -1,

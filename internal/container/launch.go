@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,14 @@ func (p *pipes) close(fd int) {
 			p.fds = append(p.fds[:i], p.fds[i+1:]...)
 			return
 		}
+	}
+}
+
+// give hands a descriptor over to another.
+func (p *pipes) give(to *pipes, fd int) {
+	if i := slices.Index(p.fds, fd); i >= 0 {
+		p.fds = slices.Delete(p.fds, i, i+1)
+		to.add(fd)
 	}
 }
 
@@ -169,16 +178,30 @@ func (k *creation) openConsole() error {
 	return err
 }
 
-// stdio returns the descriptors that become 0 to 2, and which of them a user
-// other than root must own to open them again by /dev/stdout.
+// stdio returns the descriptors that become 0 to 2, and which of them are
+// ownable.
 func stdio(files [3]*os.File) (fds [3]int, chown [3]bool) {
+	fds = numbers(files)
+	return fds, ownable(fds)
+}
+
+// numbers are the descriptors of files; nil stands for the caller's own.
+func numbers(files [3]*os.File) (fds [3]int) {
 	for n, f := range files {
 		fds[n] = n
 		if f != nil {
 			fds[n] = int(f.Fd())
 		}
+	}
+	return fds
+}
+
+// ownable tells which of them a user other than root must own to open them
+// again by /dev/stdout.
+func ownable(fds [3]int) (chown [3]bool) {
+	for n, fd := range fds {
 		var st unix.Stat_t
-		if unix.Fstat(fds[n], &st) != nil {
+		if unix.Fstat(fd, &st) != nil {
 			continue
 		}
 		switch st.Mode & unix.S_IFMT {
@@ -188,7 +211,7 @@ func stdio(files [3]*os.File) (fds [3]int, chown [3]bool) {
 			chown[n] = unix.Major(st.Rdev) >= 136 && unix.Major(st.Rdev) <= 143 // pts
 		}
 	}
-	return fds, chown
+	return chown
 }
 
 var errKilled = errors.New("the process was killed before it executed its program")
@@ -200,6 +223,11 @@ func (k *creation) launch() error {
 		return err
 	}
 	defer mem.Free()
+	return k.run(mem)
+}
+
+// run is launch with a loaded program.
+func (k *creation) run(mem *sysprog.Memory) error {
 	if k.plan != nil { // an exec has none of its own
 		k.undo = append(k.undo, func() {
 			if k.plan.Group.Exists() {
@@ -210,7 +238,7 @@ func (k *creation) launch() error {
 	if k.o.Before != nil {
 		k.o.Before()
 	}
-	err = mem.Run()
+	err := mem.Run()
 	if err == nil && k.in.Monitor != nil {
 		err = k.awaitProcess(mem)
 	}
@@ -264,11 +292,18 @@ func (k *creation) take(mem *sysprog.Memory) {
 // files in /proc must stay ours until the id maps are written.
 func load(l *sysprog.List, dumpable bool) (*sysprog.Memory, error) {
 	if !dumpable {
-		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-			return nil, fmt.Errorf("make undumpable: %w", err)
+		if err := undumpable(); err != nil {
+			return nil, err
 		}
 	}
 	return sysprog.Load(l)
+}
+
+func undumpable() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("make undumpable: %w", err)
+	}
+	return nil
 }
 
 // serveGates answers the child until it has executed its program, or, if it

@@ -79,6 +79,9 @@ func (r parentRequest) serve() error {
 			Process: &specs.Process{Args: []string{"sh", "-c", waiting}, Cwd: "/", Env: []string{"PATH=/bin"}},
 		}
 		p, err = c.Exec(e)
+		c.mu.Lock()
+		c.dropKept() // which is open for the next one
+		c.mu.Unlock()
 	}
 	if err != nil {
 		return err

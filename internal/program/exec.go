@@ -19,6 +19,7 @@ type ExecInput struct {
 	Seccomp *seccomp.Filter
 
 	Join cgroup.Join // where in the container's control groups
+	Open *ExecFiles  // nil: the program opens them itself
 
 	Root string // /proc/PID/root of the container's first process; "": its mount namespace's root
 
@@ -40,6 +41,13 @@ type ExecInput struct {
 	GateParentFD  int
 	ConsoleFD     int
 	ListenerFD    int
+}
+
+// ExecFiles are the descriptors of what a program that runs again need not open
+// each time.
+type ExecFiles struct {
+	PIDNamespace int   // the caller's own
+	Tasks        []int // those of Join.Tasks
 }
 
 // CompileExec turns in into a program that starts the process.
@@ -78,6 +86,13 @@ func compileExec(in *ExecInput, r *ReplayExec) (*compiler, error) {
 	}
 	c.Private = !in.Fork
 	c.descriptors()
+	for n, fd := range in.Stdio {
+		if fd != n {
+			c.Stdio[n] = c.Slot([...]string{"stdin", "stdout", "stderr"}[n])
+			c.Stdio[n].Preset(uintptr(fd))
+			c.stdioFD[n] = sysprog.Val(c.Stdio[n])
+		}
+	}
 	if r != nil {
 		c.replay = &r.Replay
 		c.execReplay = r
@@ -143,11 +158,10 @@ func (c *compiler) cloneInside(in *ExecInput, cgroupFD *sysprog.Slot, child, fai
 		c.clone("start the process", flags, cgroupFD, child).To(c.Pid)
 		return
 	}
-	own, back := c.openSlot("own pid namespace"), c.Label("back in own pid namespace")
+	own, back := c.ownPIDNamespace(in), c.Label("back in own pid namespace")
 	setBack := func() {
-		c.Do("go back to own pid namespace", "setns", sysprog.Val(own), sysprog.Int(unix.CLONE_NEWPID)).OK(sysprog.AnyErrno)
+		c.Do("go back to own pid namespace", "setns", own, sysprog.Int(unix.CLONE_NEWPID)).OK(sysprog.AnyErrno)
 	}
-	c.openPath("open own pid namespace", "/proc/self/ns/pid", unix.O_RDONLY).To(own)
 	c.setnsAll(in, unix.CLONE_NEWPID)
 	made := c.Label("made the process")
 	c.clone("start the process", flags, cgroupFD, child).To(c.Pid).Else(back).Next(made)
@@ -156,6 +170,15 @@ func (c *compiler) cloneInside(in *ExecInput, cgroupFD *sysprog.Slot, child, fai
 	c.Jump(failed)
 	c.Here(made)
 	setBack()
+}
+
+func (c *compiler) ownPIDNamespace(in *ExecInput) sysprog.Arg {
+	if in.Open != nil {
+		return sysprog.Int(in.Open.PIDNamespace)
+	}
+	own := c.openSlot("own pid namespace")
+	c.openPath("open own pid namespace", "/proc/self/ns/pid", unix.O_RDONLY).To(own)
+	return sysprog.Val(own)
 }
 
 // execChild emits the process itself.
@@ -213,7 +236,11 @@ func (c *compiler) execCgroup(in *ExecInput) *sysprog.Slot {
 // and the namespaces in flags. What is set through the caller's /proc is set
 // here too; a further clone inherits it.
 func (c *compiler) execJoin(in *ExecInput, flags uintptr) error {
-	for _, tasks := range in.Join.Tasks {
+	for i, tasks := range in.Join.Tasks {
+		if in.Open != nil {
+			c.Do("join cgroup "+tasks, "write", sysprog.Int(in.Open.Tasks[i]), sysprog.Str("0"), sysprog.Int(1))
+			continue
+		}
 		c.writeFile("join cgroup "+tasks, tasks, "0", false)
 	}
 	if in.Join.Dir != "" && !c.facts.IntoCgroup {

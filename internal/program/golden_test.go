@@ -193,6 +193,15 @@ func TestExecsAreGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, name, p.List)
+		if name != "exec" {
+			continue
+		}
+		e.Join.Tasks = []string{"/sys/fs/cgroup/freezer/tare/box/tasks", "/sys/fs/cgroup/memory/tare/box/tasks"}
+		e.Stdio, e.Open = [3]int{9, 10, 10}, &ExecFiles{PIDNamespace: 20, Tasks: []int{21, 22}}
+		if p, err = CompileExec(e); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "exec-kept", p.List)
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *compiler) stdio() {
 	}
 	for n, fd := range c.in.Stdio {
 		if fd != n {
-			c.Do("set up standard input and output", "dup3", sysprog.Int(fd), sysprog.Int(n), sysprog.Int(0))
+			c.Do("set up standard input and output", "dup3", c.stdioFD[n], sysprog.Int(n), sysprog.Int(0))
 		}
 		if c.in.ChownStdio[n] && c.proc().User.UID != 0 {
 			// So that the process can open /dev/stdout again.

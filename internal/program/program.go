@@ -98,6 +98,10 @@ type Program struct {
 	Pid   *sysprog.Slot // the new process, as the parent sees it
 	Pidfd *sysprog.Slot // its pidfd, in the caller's table; 0 where the kernel has none
 
+	// Stdio holds ExecInput.Stdio, for an exec that runs again with another. It is
+	// nil where that is the descriptor already.
+	Stdio [3]*sysprog.Slot
+
 	// Monitor is the monitor's number, with Input.Monitor.
 	Monitor *sysprog.Slot
 
@@ -198,6 +202,7 @@ type compiler struct {
 	devDir      *sysprog.Slot
 	execFD      sysprog.Arg // exec.fifo
 	startFD     sysprog.Arg // start.fifo
+	stdioFD     [3]sysprog.Arg
 	gateFD      sysprog.Arg
 	hookFD      sysprog.Arg // Input.HookStateFD
 	listenerFD  sysprog.Arg
@@ -259,6 +264,9 @@ func newCompiler(in *Input) (*compiler, error) {
 
 // descriptors takes over the numbers that the input gives.
 func (c *compiler) descriptors() {
+	for n, fd := range c.in.Stdio {
+		c.stdioFD[n] = sysprog.Int(fd)
+	}
 	c.gateFD, c.hookFD, c.listenerFD = sysprog.Int(c.in.GateFD), sysprog.Int(c.in.HookStateFD), sysprog.Int(c.in.ListenerFD)
 }
 

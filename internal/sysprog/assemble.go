@@ -57,29 +57,52 @@ type Image struct {
 	Base  uintptr
 	Bytes []byte
 
-	entry   uintptr
-	ops     []*Op
-	private bool
+	entry uintptr
+	ops   []*Op
+	vars  [2]int // from where to where in Bytes lie the buffers, which calls write to
 }
 
 // Assemble lays l out for address base (a multiple of the page size).
 // A call that this CPU does not have becomes one that fails with ENOSYS, so
 // that its alternatives work as on an old kernel.
 func Assemble(l *List, base uintptr) (*Image, error) {
-	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, len(l.Ops)/2)}
-	first := resWords * WordSize
-	ops := first + (len(l.Ops)+1)*opWords*WordSize
-	size := ops
+	return assemble(l, base, make([]byte, 0, bound(l)))
+}
+
+// bound is the most bytes that l can take; less when strings are the same.
+func bound(l *List) int {
+	size := resWords*WordSize + (len(l.Ops)+1)*opWords*WordSize
 	for _, b := range l.bufs {
 		size += len(b.Data) + WordSize
+		for _, p := range b.ptrs {
+			size += len(p.arg.s) + 1
+		}
 	}
-	a.mem = make([]byte, ops, size+16*len(l.Ops)) // and the strings, about
+	for _, op := range l.Ops {
+		for i := range op.NArg {
+			if a := &op.Args[i]; a.kind == argStr {
+				size += len(a.s) + 1
+			}
+		}
+	}
+	return size
+}
+
+// assemble is Assemble into mem, which is empty, zeroed, and has room for
+// bound(l).
+func assemble(l *List, base uintptr, mem []byte) (*Image, error) {
+	a := assembler{list: l.Ops, base: base, strs: make(map[string]uintptr, len(l.Ops)/2)}
+	first := resWords * WordSize
+	a.mem = mem[:first+(len(l.Ops)+1)*opWords*WordSize]
 	a.opBase = base + uintptr(first)
+	img := &Image{Base: base, entry: a.opBase, ops: l.Ops}
+	img.vars[0] = len(a.mem)
 	for _, b := range l.bufs {
 		a.align()
 		b.addr = base + uintptr(len(a.mem))
 		a.mem = append(a.mem, b.Data...)
 	}
+	img.vars[1] = len(a.mem)
 	for _, b := range l.bufs {
 		for _, p := range b.ptrs {
 			v, err := a.value(p.arg)
@@ -98,7 +121,11 @@ func Assemble(l *List, base uintptr) (*Image, error) {
 	if err := a.op(len(l.Ops), &end); err != nil {
 		return nil, err
 	}
-	return &Image{Base: base, Bytes: a.mem, entry: a.opBase, ops: l.Ops, private: l.Private}, nil
+	if &a.mem[0] != &mem[:1][0] {
+		panic("sysprog: a list takes more than its bound")
+	}
+	img.Bytes = a.mem
+	return img, nil
 }
 
 type assembler struct {

@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory is a mapping that holds an Image at its address. It is shared with
+// Memory is a mapping that holds an Image at its address, outside the Go heap:
+// no collector, no write barrier. Unless the list is Private it is shared with
 // children that copy the parent's memory, so what they record is seen here.
 type Memory struct {
-	img  *Image
-	base unsafe.Pointer
-	size uintptr
+	img   *Image
+	base  unsafe.Pointer
+	size  uintptr
+	first []byte // of one from LoadKept: what its buffers held at first
 }
 
 // step is the distance of the places that Load tries, and at the same time
@@ -21,45 +23,48 @@ type Memory struct {
 const step = 1 << 20
 
 // Load assembles l for the first free place from Base on and maps it there.
-func Load(l *List) (*Memory, error) { return loadAt(l, Base, places) }
+func Load(l *List) (*Memory, error) { return loadAt(l, Base, places-kepts) }
 
 func loadAt(l *List, base uintptr, places int) (*Memory, error) {
+	size := bound(l)
+	if size > step {
+		return nil, fmt.Errorf("program of %d bytes: at most %d are possible", size, step)
+	}
 	for i := 0; ; i++ {
-		img, err := Assemble(l, base+uintptr(i)*step)
+		at := base + uintptr(i)*step
+		m, err := claim(at, size, l.Private)
+		if errors.Is(err, unix.EEXIST) && i < places-1 {
+			continue
+		}
 		if err != nil {
+			return nil, fmt.Errorf("map program at %#x: %w", at, err)
+		}
+		if m.img, err = assemble(l, at, m.bytes()[:0]); err != nil {
+			_ = m.Free()
 			return nil, err
 		}
-		if len(img.Bytes) > step {
-			return nil, fmt.Errorf("program of %d bytes: at most %d are possible", len(img.Bytes), step)
-		}
-		m, err := img.Load()
-		if err == nil || i == places-1 || !errors.Is(err, unix.EEXIST) {
-			return m, err
-		}
+		return m, nil
 	}
 }
 
-// Load maps img at its address. The mapping lies outside the Go heap: no
-// collector, no write barrier.
-func (img *Image) Load() (*Memory, error) {
+// claim maps memory for size bytes at address at, if nothing is there.
+func claim(at uintptr, size int, private bool) (*Memory, error) {
 	page := uintptr(unix.Getpagesize())
-	size := (uintptr(len(img.Bytes)) + page - 1) &^ (page - 1)
-	at := unsafe.Pointer(nil)
+	m := &Memory{size: (uintptr(size) + page - 1) &^ (page - 1)}
 	flags := unix.MAP_SHARED
-	if img.private {
+	if private {
 		flags = unix.MAP_PRIVATE
 	}
-	p, err := unix.MmapPtr(-1, 0, unsafe.Add(at, img.Base), size,
+	var err error
+	m.base, err = unix.MmapPtr(-1, 0, unsafe.Add(unsafe.Pointer(nil), at), m.size,
 		unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE|unix.MAP_POPULATE)
 	if err != nil {
-		return nil, fmt.Errorf("map program at %#x: %w", img.Base, err)
+		return nil, err
 	}
-	if uintptr(p) != img.Base { // Linux < 4.17 takes the flag as a hint
-		_ = unix.MunmapPtr(p, size)
-		return nil, fmt.Errorf("map program at %#x: %w", img.Base, unix.EEXIST)
+	if uintptr(m.base) != at { // Linux < 4.17 takes the flag as a hint
+		_ = m.Free()
+		return nil, unix.EEXIST
 	}
-	m := &Memory{img: img, base: p, size: size}
-	copy(m.bytes(), img.Bytes)
 	return m, nil
 }
 
@@ -82,11 +87,11 @@ func (m *Memory) Failure() error {
 		return nil
 	}
 	i := int(at-m.img.entry) / (opWords * WordSize)
-	return &Failure{
-		Index: i,
-		Op:    m.img.ops[i],
-		Errno: unix.Errno(getWord(m.bytes()[resErrno*WordSize:])),
+	f := &Failure{Index: i, Op: &Op{}, Errno: unix.Errno(getWord(m.bytes()[resErrno*WordSize:]))}
+	if m.img.ops != nil {
+		f.Op = m.img.ops[i]
 	}
+	return f
 }
 
 // Word returns what slot s holds.
