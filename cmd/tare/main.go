@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/enginecli"
 	"tare.dev/tare/internal/imagecli"
 	"tare.dev/tare/internal/runtimecli"
 )
@@ -57,7 +58,7 @@ func command(name string) cli.Command {
 		alone.Name = name
 		return alone
 	}
-	flags, images := imagecli.Commands(imagecli.Options{
+	flags, dirs, images := imagecli.Commands(imagecli.Options{
 		Version: version,
 		Runtime: func(std cli.IO, args []string) int {
 			inner := o
@@ -71,6 +72,7 @@ func command(name string) cli.Command {
 		Short: "run containers on embedded Linux",
 		Flags: flags,
 		Sub: append(images,
+			enginecli.Daemon(enginecli.DaemonOptions{Version: version, Commit: commit(), Dirs: dirs}),
 			runtimecli.Command(o),
 			cli.Command{Name: "version", Short: "print the version", Run: printVersion},
 		),

@@ -35,10 +35,10 @@ func (s *session) flags(f *cli.Flags) {
 	f.String(&s.run, "run", "", "`DIR` in memory: mounts and running containers ($TARE_RUN, or /run/tare)")
 }
 
-// Commands returns the flags that stand before the verbs, and the verbs.
-func Commands(o Options) (flags func(*cli.Flags), verbs []cli.Command) {
+// Commands returns the flags that stand before the verbs, the two folders that they name, and the verbs.
+func Commands(o Options) (flags func(*cli.Flags), dirs func() (root, run string), verbs []cli.Command) {
 	s := &session{Options: o, root: folder("TARE_ROOT", "/var/lib/tare"), run: folder("TARE_RUN", "/run/tare")}
-	return s.flags, []cli.Command{
+	return s.flags, func() (root, run string) { return s.root, s.run }, []cli.Command{
 		runCommand(s), rmCommand(s), volumeCommand(s),
 		storeCommand(s), pullCommand(s), imagesCommand(s), rmiCommand(s), tagCommand(s),
 		pushCommand(s), copyCommand(), saveCommand(s), loadCommand(s), importCommand(s), exportCommand(s),

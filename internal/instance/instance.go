@@ -27,7 +27,7 @@ const Kept = "engine"
 // Names in a container's directory.
 const (
 	rootfsDir = "rootfs"
-	writeDir  = "write"
+	WriteDir  = "write" // what the container writes to memory
 	specFile  = "config.json"
 )
 
@@ -72,7 +72,7 @@ func Open(run, id string, m *rootfs.Mounter) (*Instance, error) {
 	if err := os.WriteFile(filepath.Join(in.Dir, Kept), nil, 0o600); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{writeDir, rootfsDir} {
+	for _, name := range []string{WriteDir, rootfsDir} {
 		if at := filepath.Join(in.Dir, name); mounted(at) {
 			in.mounts = append(in.mounts, at)
 		}
@@ -138,7 +138,7 @@ func (in *Instance) Mount(st *store.Store, upper, work string) error {
 // WriteMemory mounts a file system in memory of that many bytes, for what the container writes. It has
 // no more inodes than files of a page have room: those take memory, too, that its size does not count.
 func (in *Instance) WriteMemory(limit int64) (upper, work string, err error) {
-	dir := filepath.Join(in.Dir, writeDir)
+	dir := filepath.Join(in.Dir, WriteDir)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", "", err
 	}
@@ -152,7 +152,7 @@ func (in *Instance) WriteMemory(limit int64) (upper, work string, err error) {
 }
 
 // Upper is the directory of what the container wrote to memory.
-func (in *Instance) Upper() string { return filepath.Join(in.Dir, writeDir, "upper") }
+func (in *Instance) Upper() string { return filepath.Join(in.Dir, WriteDir, "upper") }
 
 // WriteSpec writes the bundle's config.json.
 func (in *Instance) WriteSpec(spec *specs.Spec) error {
@@ -189,7 +189,7 @@ func (in *Instance) Remove() error {
 
 // Clear takes away the mounts that are made in an instance's directory, then the directory.
 func Clear(dir string) error {
-	for _, name := range []string{rootfsDir, writeDir} {
+	for _, name := range []string{rootfsDir, WriteDir} {
 		at := filepath.Join(dir, name)
 		err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"tare.dev/tare/internal/logs"
+)
+
+// AttachOptions of Attach.
+type AttachOptions struct {
+	Stdin          io.Reader // nil: none
+	Stdout, Stderr bool
+	Logs           bool // what was printed before, too
+	Stream         bool // and what will be
+	// Write gets what the container prints: 1 and 2 are its streams. It is not called any more once it
+	// has failed.
+	Write func(stream byte, p []byte) error
+}
+
+// Attach connects a client with the streams of a container. It returns when the container's run ends, when
+// the client goes away, or when all of the past is written and that was all it asked for. A container
+// that does not run yet is waited for.
+func (c *Container) Attach(ctx context.Context, o AttachOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := c.do(c.needStreams); err != nil {
+		return err
+	}
+	v := c.View()
+	if !o.Stream {
+		return c.past(ctx, o)
+	}
+	a := c.io.log.Attach(logs.AttachOptions{History: o.Logs, Stdout: o.Stdout, Stderr: o.Stderr, Hold: attachHold, Skip: true})
+	defer a.Close()
+	c.publish("attach")
+	if o.Stdin != nil && v.Config.OpenStdin {
+		go c.typeInto(ctx, o.Stdin)
+	} else if o.Stdin != nil {
+		go func() { // it only tells that the client has gone
+			_, _ = io.Copy(io.Discard, o.Stdin)
+		}()
+	}
+	if !o.Stdout && !o.Stderr {
+		return c.untilEnd(ctx)
+	}
+	for {
+		chunk, err := a.Next(ctx)
+		if err != nil {
+			return nil // the end of the run, of the client, or of the engine
+		}
+		if len(chunk.Data) > 0 {
+			if err := o.Write(chunk.Stream, chunk.Data); err != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// attachHold is how long a client that does not read makes the container wait.
+const attachHold = 10 * time.Second
+
+// past writes what is in the log.
+func (c *Container) past(ctx context.Context, o AttachOptions) error {
+	if !o.Logs {
+		return nil
+	}
+	for e, err := range c.io.log.Read(ctx, logs.ReadOptions{Tail: -1, Stdout: o.Stdout, Stderr: o.Stderr}) {
+		if err != nil {
+			return err
+		}
+		if err := o.Write(e.Stream, e.Line); err != nil {
+			return nil // the client has gone
+		}
+	}
+	return nil
+}
+
+// untilEnd waits for the end of the run.
+func (c *Container) untilEnd(ctx context.Context) error {
+	done, err := c.Wait(ctx, container.WaitConditionNextExit)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// typeInto copies what a client types. Its end is the end of the container's input, if that is to close
+// with its first client.
+func (c *Container) typeInto(ctx context.Context, from io.Reader) {
+	b := make([]byte, 4096)
+	for {
+		n, err := from.Read(b)
+		if n > 0 {
+			if !c.typed(ctx, b[:n]) {
+				return
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if v := c.View(); v.Config.StdinOnce && !v.Config.Tty {
+		c.post(c.closeInput)
+	}
+}
+
+// typed writes to the container's input, once it is there.
+func (c *Container) typed(ctx context.Context, p []byte) bool {
+	in := c.io.awaitInput(ctx)
+	if in == nil {
+		return false
+	}
+	_, err := in.Write(p)
+	return err == nil
+}
+
+// Logs returns what the container printed.
+func (c *Container) Logs(ctx context.Context, o logs.ReadOptions) (iter.Seq2[logs.Entry, error], error) {
+	if err := c.do(c.needStreams); err != nil {
+		return nil, err
+	}
+	return c.io.log.Read(ctx, o), nil
+}
+
+// Resize sets the size of the container's terminal.
+func (c *Container) Resize(rows, columns uint16) error {
+	v := c.View()
+	if !v.Running() {
+		return Errorf(Conflict, "container %s is not running", c.id)
+	}
+	if !v.Config.Tty {
+		return nil
+	}
+	return resize(c.io.input(), rows, columns)
+}

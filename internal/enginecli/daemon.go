@@ -1,0 +1,151 @@
+package enginecli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/dockerapi"
+	"tare.dev/tare/internal/engine"
+	"tare.dev/tare/internal/keeper"
+)
+
+const daemonLong = `Run the engine: it looks after containers and serves the Docker Engine API on the socket RUN/tare.sock,
+or where --host says. It is two processes: a keeper, which is the parent of the containers and does nothing
+else, and the engine, which the keeper starts again when it dies. Containers do not notice.`
+
+// engineMemory is what the engine's heap is to stay below, in bytes.
+const engineMemory = 24 << 20
+
+// DaemonOptions say what the program is.
+type DaemonOptions struct {
+	Version, Commit string
+	// Dirs are the program's two folders, by its flags.
+	Dirs func() (root, run string)
+}
+
+type daemon struct {
+	o     DaemonOptions
+	hosts []string
+	debug bool
+}
+
+// Daemon is the command that runs the engine.
+func Daemon(o DaemonOptions) cli.Command {
+	d := &daemon{o: o}
+	return cli.Command{
+		Name: "daemon", Short: "run the engine", Long: daemonLong,
+		Flags: func(f *cli.Flags) {
+			f.Strings(&d.hosts, "host", "H", "`unix://PATH` to serve the API at; may be given again (RUN/tare.sock)")
+			f.Bool(&d.debug, "debug", "D", "tell more of what goes on")
+		},
+		Run: func(c *cli.Call) error { return d.run(c) },
+	}
+}
+
+func (d *daemon) run(c *cli.Call) error {
+	if os.Geteuid() != 0 {
+		return errors.New("daemon: only root can run containers for others")
+	}
+	root, run := d.o.Dirs()
+	root, err1 := filepath.Abs(root)
+	run, err2 := filepath.Abs(run)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if len(d.hosts) == 0 {
+		d.hosts = []string{"unix://" + filepath.Join(run, "tare.sock")}
+	}
+	if os.Getenv(keeper.Env) != "" {
+		return d.engine(c, root, run)
+	}
+	args := []string{"tare", "--root", root, "--run", run, "daemon"}
+	for _, h := range d.hosts {
+		args = append(args, "--host", h)
+	}
+	if d.debug {
+		args = append(args, "--debug")
+	}
+	status, err := keeper.Run(context.Background(), keeper.Options{Args: args, Log: c.Err})
+	if err != nil {
+		return fmt.Errorf("daemon: %w", err)
+	}
+	return &cli.Exit{Status: status}
+}
+
+// engine is the second process.
+func (d *daemon) engine(c *cli.Call, root, run string) error {
+	if err := container.ProtectProgram(); err != nil {
+		return err
+	}
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(engineMemory)
+	_ = os.WriteFile("/proc/self/comm", []byte("tare-engine"), 0) // a name for people alone
+	level := slog.LevelInfo
+	if d.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: level}))
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(engine.Options{Root: root, Run: run, Log: log, Program: program})
+	if err != nil {
+		return fmt.Errorf("daemon: %w", err)
+	}
+	err = d.serve(ctx, e, log)
+	return errors.Join(err, e.Close())
+}
+
+// serve answers requests until it is told to end, or the keeper is gone.
+func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
+	var listeners []net.Listener
+	for _, h := range d.hosts {
+		path, ok := strings.CutPrefix(h, "unix://")
+		if !ok || !filepath.IsAbs(path) {
+			return fmt.Errorf("--host %s: want unix:// and an absolute path", h)
+		}
+		l, err := e.Listen(path)
+		if err != nil {
+			return fmt.Errorf("--host %s: %w", h, err)
+		}
+		listeners = append(listeners, l)
+	}
+	server := &http.Server{
+		Handler:           dockerapi.New(e, dockerapi.Options{Version: d.o.Version, Commit: d.o.Commit}),
+		ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return e.Context() },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- server.Serve(l) }()
+	}
+	log.Info("the engine serves", "hosts", d.hosts)
+	debug.FreeOSMemory() // of what only the start took
+	select {
+	case err := <-ended:
+		return err
+	case <-e.Gone:
+		log.Error("the keeper has ended")
+	case <-ctx.Done():
+		log.Info("the engine ends, the containers go on")
+	}
+	return server.Close()
+}
