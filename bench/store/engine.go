@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // An engine pulls and runs images. Its state is below a directory on the disk that is measured
@@ -195,7 +197,7 @@ func firstLine(program string, args ...string) string {
 type session struct {
 	engine
 	place
-	group  *group
+	group  *measure.Group
 	daemon *exec.Cmd
 	kept   []*exec.Cmd
 	log    string
@@ -203,7 +205,7 @@ type session struct {
 
 // begin starts what has to run before the first command.
 func (e engine) begin(ctx context.Context, p place) (*session, error) {
-	g, err := newGroup(p.parent + "-" + e.name)
+	g, err := measure.NewGroup(p.parent + "-" + e.name)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +230,7 @@ func (e engine) begin(ctx context.Context, p place) (*session, error) {
 func (s *session) command(argv []string) *exec.Cmd {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(append(os.Environ(), "TMPDIR="+s.disk+"/tmp"), s.env...)
-	s.group.adopt(cmd)
+	s.group.Adopt(cmd)
 	return cmd
 }
 
@@ -272,5 +274,5 @@ func (s *session) end(ctx context.Context) error {
 		_ = s.daemon.Process.Signal(syscall.SIGTERM)
 		_ = s.daemon.Wait() // its status says nothing about what was measured
 	}
-	return s.group.end(ctx)
+	return s.group.End(ctx)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // bench is one run.
@@ -22,7 +24,7 @@ type bench struct {
 	server  *server
 	tracer  *tracer
 	place   place
-	current *disk
+	current *measure.Disk
 }
 
 // figures are what one pull cost. Bytes, unless they say otherwise.
@@ -116,7 +118,7 @@ func (b *bench) prepare(ctx context.Context) error {
 func (b *bench) cleanup() error {
 	var errs []error
 	if b.current != nil {
-		errs = append(errs, b.current.remove())
+		errs = append(errs, b.current.Remove())
 	}
 	if b.tracer != nil {
 		errs = append(errs, b.tracer.remove())
@@ -171,14 +173,14 @@ func (b *bench) round(ctx context.Context, e engine, r *result, count int) error
 	if b.o.disk != "" {
 		file = filepath.Join(b.o.disk, filepath.Base(b.dir)+".img")
 	}
-	d, err := newDisk(file, b.place.disk)
+	d, err := measure.NewDisk(file, b.place.disk)
 	if d != nil {
 		b.current = d
 	}
 	if err != nil {
 		return err
 	}
-	empty, err := d.used()
+	empty, err := d.Used()
 	if err != nil {
 		return err
 	}
@@ -203,12 +205,12 @@ func (b *bench) round(ctx context.Context, e engine, r *result, count int) error
 		}
 	}
 	b.current = nil
-	return d.remove()
+	return d.Remove()
 }
 
 // pull measures one. The daemon is started before and stopped after, so that what it writes late is
 // counted too, and the first container starts with cold caches.
-func (b *bench) pull(ctx context.Context, e engine, d *disk, i *image, first bool) (f figures, err error) {
+func (b *bench) pull(ctx context.Context, e engine, d *measure.Disk, i *image, first bool) (f figures, err error) {
 	s, err := e.begin(ctx, b.place)
 	if err != nil {
 		return f, err
@@ -216,22 +218,22 @@ func (b *bench) pull(ctx context.Context, e engine, d *disk, i *image, first boo
 	if err := b.fetch(s, d, i, &f); err != nil {
 		return f, errors.Join(err, s.end(ctx))
 	}
-	before, err := d.traffic()
+	before, err := d.Traffic()
 	if err != nil {
 		return f, err
 	}
 	if err := b.restart(ctx, s, d); err != nil {
 		return f, err
 	}
-	after, err := d.traffic()
+	after, err := d.Traffic()
 	if err != nil {
 		return f, err
 	}
-	f.Written += after.written - before.written
-	if f.Used, err = d.used(); err != nil {
+	f.Written += after.Written - before.Written
+	if f.Used, err = d.Used(); err != nil {
 		return f, err
 	}
-	f.Trees = treeBytes(d.dir)
+	f.Trees = treeBytes(d.Dir)
 	if first {
 		f.First, err = b.firstExec(ctx, e, d, i)
 	}
@@ -250,19 +252,19 @@ func treeBytes(dir string) (sum int64) {
 }
 
 // restart ends the session and mounts the disk anew, which empties its part of the page cache.
-func (b *bench) restart(ctx context.Context, s *session, d *disk) error {
+func (b *bench) restart(ctx context.Context, s *session, d *measure.Disk) error {
 	if err := s.end(ctx); err != nil {
 		return err
 	}
 	if err := detach(b.place, d); err != nil {
 		return err
 	}
-	return d.mount()
+	return d.Mount()
 }
 
 // fetch is the pull itself.
-func (b *bench) fetch(s *session, d *disk, i *image, f *figures) error {
-	if err := d.sync(); err != nil {
+func (b *bench) fetch(s *session, d *measure.Disk, i *image, f *figures) error {
+	if err := d.Sync(); err != nil {
 		return err
 	}
 	if b.tracer != nil {
@@ -270,16 +272,16 @@ func (b *bench) fetch(s *session, d *disk, i *image, f *figures) error {
 			return err
 		}
 	}
-	before, err := d.traffic()
+	before, err := d.Traffic()
 	if err != nil {
 		return err
 	}
-	cpu, err := s.group.cpu()
+	cpu, err := s.group.CPU()
 	if err != nil {
 		return err
 	}
 	cmd := s.command(s.engine.pull(b.server.ref(i)))
-	high := s.group.watch()
+	high := s.group.Watch()
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
 	f.Wall = time.Since(began)
@@ -287,8 +289,8 @@ func (b *bench) fetch(s *session, d *disk, i *image, f *figures) error {
 	if err != nil {
 		return fmt.Errorf("pull: %w: %s", err, out)
 	}
-	f.Memory = max(m.sum, m.high)
-	now, err := s.group.cpu()
+	f.Memory = max(m.Sum, m.High)
+	now, err := s.group.CPU()
 	if err != nil {
 		return err
 	}
@@ -296,41 +298,41 @@ func (b *bench) fetch(s *session, d *disk, i *image, f *figures) error {
 	if err := b.barriers(s, d, f); err != nil {
 		return err
 	}
-	ended, err := d.traffic()
+	ended, err := d.Traffic()
 	if err != nil {
 		return err
 	}
-	f.Flushes = ended.minus(before).flushs
-	if err := d.sync(); err != nil {
+	f.Flushes = ended.Minus(before).Flushs
+	if err := d.Sync(); err != nil {
 		return err
 	}
-	synced, err := d.traffic()
-	f.Written, f.Writes = synced.minus(before).written, synced.minus(before).writes
+	synced, err := d.Traffic()
+	f.Written, f.Writes = synced.Minus(before).Written, synced.Minus(before).Writes
 	return err
 }
 
-func (b *bench) barriers(s *session, d *disk, f *figures) (err error) {
+func (b *bench) barriers(s *session, d *measure.Disk, f *figures) (err error) {
 	f.Barriers = -1
 	if b.tracer != nil {
-		f.Barriers, err = b.tracer.count(d.dev, s.processes)
+		f.Barriers, err = b.tracer.count(d.Dev, s.processes)
 	}
 	return err
 }
 
 // firstExec runs `true` in the image's first container.
-func (b *bench) firstExec(ctx context.Context, e engine, d *disk, i *image) (*start, error) {
+func (b *bench) firstExec(ctx context.Context, e engine, d *measure.Disk, i *image) (*start, error) {
 	s, err := e.begin(ctx, b.place)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.sync(); err != nil {
+	if err := d.Sync(); err != nil {
 		return nil, err
 	}
-	before, err := d.traffic()
+	before, err := d.Traffic()
 	if err != nil {
 		return nil, err
 	}
-	cpu, err := s.group.cpu()
+	cpu, err := s.group.CPU()
 	if err != nil {
 		return nil, err
 	}
@@ -339,26 +341,26 @@ func (b *bench) firstExec(ctx context.Context, e engine, d *disk, i *image) (*st
 		return nil, errors.Join(err, s.end(ctx))
 	}
 	x := &start{Wall: time.Since(began)}
-	now, err := s.group.cpu()
+	now, err := s.group.CPU()
 	if err != nil {
 		return nil, err
 	}
 	x.CPU = now - cpu
-	if err := d.sync(); err != nil {
+	if err := d.Sync(); err != nil {
 		return nil, err
 	}
-	after, err := d.traffic()
+	after, err := d.Traffic()
 	if err != nil {
 		return nil, err
 	}
-	x.Written = after.minus(before).written
+	x.Written = after.Minus(before).Written
 	return x, b.restart(ctx, s, d)
 }
 
 // detach unmounts what the engine left mounted on top of the disk, then the disk.
-func detach(p place, d *disk) error {
-	for _, at := range mountsBelow(p.memory, d.dir+"/") {
+func detach(p place, d *measure.Disk) error {
+	for _, at := range mountsBelow(p.memory, d.Dir+"/") {
 		_ = unix.Unmount(at, 0) // what is still in use shows when the disk is unmounted
 	}
-	return d.unmount()
+	return d.Unmount()
 }

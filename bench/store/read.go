@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // reading is what the second image's reading of the first one's files cost, in bytes.
@@ -26,7 +28,7 @@ type reading struct {
 }
 
 // read runs the first two images, and reads through the one and then through the other.
-func (b *bench) read(ctx context.Context, e engine, d *disk) (r *reading, err error) {
+func (b *bench) read(ctx context.Context, e engine, d *measure.Disk) (r *reading, err error) {
 	s, err := e.begin(ctx, b.place)
 	if err != nil {
 		return nil, err
@@ -44,7 +46,7 @@ func (b *bench) read(ctx context.Context, e engine, d *disk) (r *reading, err er
 	return r, b.restart(ctx, s, d)
 }
 
-func (b *bench) readBoth(ctx context.Context, s *session, d *disk, r *reading) error {
+func (b *bench) readBoth(ctx context.Context, s *session, d *measure.Disk, r *reading) error {
 	var views [2]*os.Root
 	for n, id := range []string{"one", "two"} {
 		pid, err := s.start(ctx, b.server.ref(b.images[n]), id)
@@ -91,16 +93,16 @@ func shared(a, b *image) []string {
 }
 
 // during is the bytes read from the device while do runs.
-func during(d *disk, do func() error) (int64, error) {
-	before, err := d.traffic()
+func during(d *measure.Disk, do func() error) (int64, error) {
+	before, err := d.Traffic()
 	if err != nil {
 		return 0, err
 	}
 	if err := do(); err != nil {
 		return 0, err
 	}
-	after, err := d.traffic()
-	return after.minus(before).read, err
+	after, err := d.Traffic()
+	return after.Minus(before).Read, err
 }
 
 func readAll(root *os.Root, names []string) (sum int64, err error) {

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // A server is a registry on the loopback interface.
@@ -53,7 +55,7 @@ func (s *server) stop() {
 // push copies the images of an OCI layout to the registry.
 func (s *server) push(layout string, all []*image) error {
 	for _, i := range all {
-		if err := command("skopeo", "copy", "--quiet", "--dest-tls-verify=false",
+		if err := measure.Command("skopeo", "copy", "--quiet", "--dest-tls-verify=false",
 			"oci:"+layout+":"+i.name, "docker://"+s.ref(i)); err != nil {
 			return err
 		}
@@ -72,7 +74,7 @@ func eventually(ctx context.Context, what string, ok func() bool) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("after a minute it is still not so that %s", what)
 		}
-		pause(ctx, 20*time.Millisecond)
+		measure.Pause(ctx, 20*time.Millisecond)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"tare.dev/tare/bench/measure"
 	"tare.dev/tare/test/rootfs"
 )
 
@@ -29,7 +30,7 @@ func (b *bench) measureSizes(ctx context.Context) (*sizes, error) {
 		if _, err := exec.LookPath(argv[0]); err != nil {
 			return 0, nil
 		}
-		if err := command(argv[0], argv[1:]...); err != nil {
+		if err := measure.Command(argv[0], argv[1:]...); err != nil {
 			return 0, err
 		}
 		st, err := os.Stat(out)

@@ -51,16 +51,6 @@ func TestAbsentPagesSeesWhatIsInMemory(t *testing.T) {
 	}
 }
 
-func TestKilobytesReadsAStatus(t *testing.T) {
-	status := []byte("Name:\tx\nVmHWM:\t    1234 kB\nVmRSS:\t     100 kB\n")
-	if got := kilobytes(status, "VmHWM:"); got != 1234<<10 {
-		t.Errorf("VmHWM = %d, want %d", got, 1234<<10)
-	}
-	if got := kilobytes(status, "VmSwap:"); got != 0 {
-		t.Errorf("VmSwap = %d, want 0: it is not there", got)
-	}
-}
-
 func TestReportJudges(t *testing.T) {
 	pull := figures{Wall: time.Second, CPU: time.Second, Memory: 20 << 20, Written: 109, Barriers: 2, Used: 106}
 	slow := pull

@@ -1,4 +1,6 @@
-package main
+// Package measure is what benchmarks of engines measure with: a control group that counts the processor time of all
+// of an engine's processes, and a disk of its own that counts what is written to it.
+package measure
 
 import (
 	"bufio"
@@ -18,16 +20,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A group is a control group of the v2 hierarchy, which counts processor time without any
+// A Group is a control group of the v2 hierarchy, which counts processor time without any
 // controller, so it is there on hybrid hosts too. All processes of one engine live in it.
-type group struct {
+type Group struct {
 	dir  string
 	fd   int
 	self string // the bench's own program
 }
 
-// newGroup makes a group whose name begins with that path.
-func newGroup(name string) (*group, error) {
+// NewGroup makes a group whose name begins with that path.
+func NewGroup(name string) (*Group, error) {
 	base := "/sys/fs/cgroup/unified"
 	if _, err := os.Stat(base); err != nil {
 		base = "/sys/fs/cgroup"
@@ -35,7 +37,7 @@ func newGroup(name string) (*group, error) {
 	if _, err := os.Stat(filepath.Join(base, "cgroup.procs")); err != nil {
 		return nil, fmt.Errorf("find the v2 control groups: %w", err)
 	}
-	g := &group{dir: filepath.Join(base, fmt.Sprintf("%s-%d", name, time.Now().UnixNano()))}
+	g := &Group{dir: filepath.Join(base, fmt.Sprintf("%s-%d", name, time.Now().UnixNano()))}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -49,13 +51,13 @@ func newGroup(name string) (*group, error) {
 	return g, nil
 }
 
-// adopt makes cmd start in the group.
-func (g *group) adopt(cmd *exec.Cmd) {
+// Adopt makes cmd start in the group.
+func (g *Group) Adopt(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: g.fd}
 }
 
-// cpu is the user and system time of all processes that are or were in the group.
-func (g *group) cpu() (time.Duration, error) {
+// CPU is the user and system time of all processes that are or were in the group.
+func (g *Group) CPU() (time.Duration, error) {
 	text, err := os.ReadFile(filepath.Join(g.dir, "cpu.stat"))
 	if err != nil {
 		return 0, err
@@ -69,7 +71,8 @@ func (g *group) cpu() (time.Duration, error) {
 	return 0, fmt.Errorf("%s/cpu.stat: no usage_usec", g.dir)
 }
 
-func (g *group) processes() []int {
+// Processes are those in the group.
+func (g *Group) Processes() []int {
 	text, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
 	if err != nil {
 		return nil
@@ -83,16 +86,16 @@ func (g *group) processes() []int {
 	return all
 }
 
-// memory is what a look at the processes tells, in bytes.
-type memory struct {
-	sum  int64 // of the resident sets
-	high int64 // the highest that one process ever had (VmHWM, proc(5))
+// Memory is what a look at the processes tells, in bytes.
+type Memory struct {
+	Sum  int64 // of the resident sets
+	High int64 // the highest that one process ever had (VmHWM, proc(5))
 }
 
-// memory looks. A process that ends meanwhile has none; one that has not executed its program yet
+// Memory looks. A process that ends meanwhile has none; one that has not executed its program yet
 // still shows the bench's own, and is passed over.
-func (g *group) memory() (m memory) {
-	for _, pid := range g.processes() {
+func (g *Group) Memory() (m Memory) {
+	for _, pid := range g.Processes() {
 		dir := fmt.Sprintf("/proc/%d", pid)
 		if program, err := os.Readlink(dir + "/exe"); err != nil || program == g.self {
 			continue
@@ -101,8 +104,8 @@ func (g *group) memory() (m memory) {
 		if err != nil {
 			continue
 		}
-		m.sum += kilobytes(text, "VmRSS:")
-		m.high = max(m.high, kilobytes(text, "VmHWM:"))
+		m.Sum += kilobytes(text, "VmRSS:")
+		m.High = max(m.High, kilobytes(text, "VmHWM:"))
 	}
 	return m
 }
@@ -115,17 +118,17 @@ func kilobytes(status []byte, name string) int64 {
 	return n << 10
 }
 
-// watch looks every 5 ms until the returned function is called, which tells the highest values.
-func (g *group) watch() (stop func() memory) {
+// Watch looks every 5 ms until the returned function is called, which tells the highest values.
+func (g *Group) Watch() (stop func() Memory) {
 	done := make(chan struct{})
-	var high memory
+	var high Memory
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			now := g.memory()
-			high.sum, high.high = max(high.sum, now.sum), max(high.high, now.high)
+			now := g.Memory()
+			high.Sum, high.High = max(high.Sum, now.Sum), max(high.High, now.High)
 			select {
 			case <-tick.C:
 			case <-done:
@@ -133,25 +136,25 @@ func (g *group) watch() (stop func() memory) {
 			}
 		}
 	})
-	return func() memory {
+	return func() Memory {
 		close(done)
 		wg.Wait()
 		return high
 	}
 }
 
-// end ends all processes that are left, and removes the group.
-func (g *group) end(ctx context.Context) error {
+// End ends all processes that are left, and removes the group.
+func (g *Group) End(ctx context.Context) error {
 	defer unix.Close(g.fd)
 	for range 200 {
-		left := g.processes()
+		left := g.Processes()
 		if len(left) == 0 {
 			break
 		}
 		for _, pid := range left {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		}
-		pause(ctx, 10*time.Millisecond)
+		Pause(ctx, 10*time.Millisecond)
 	}
 	if err := os.Remove(g.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -159,8 +162,8 @@ func (g *group) end(ctx context.Context) error {
 	return nil
 }
 
-// pause waits for what tells nobody when it is there.
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits for what tells nobody when it is there.
+func Pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
