@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -230,25 +231,25 @@ func (c *Client) read() {
 	if err != nil {
 		return
 	}
-	b, oob := make([]byte, maxFrame), make([]byte, unix.CmsgSpace(4*maxFiles))
+	in := newInbox()
 	for {
-		var n int
+		var frame []byte
 		var files []int
 		var got error
 		err := raw.Read(func(fd uintptr) bool {
-			n, files, got = receive(int(fd), b, oob)
+			frame, files, got = in.receive(int(fd))
 			return !errors.Is(got, unix.EAGAIN)
 		})
-		if err != nil || got != nil || n == 0 {
+		if err != nil || got != nil || len(frame) == 0 {
 			closeAll(files)
 			return
 		}
-		if b[0] != opExit {
-			c.replies <- reply{append([]byte(nil), b[:n]...), files}
+		if frame[0] != opExit {
+			c.replies <- reply{bytes.Clone(frame), files}
 			continue
 		}
 		closeAll(files)
-		e, err := parseExit(b[:n])
+		e, err := parseExit(frame)
 		if err != nil {
 			return
 		}

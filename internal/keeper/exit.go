@@ -1,10 +1,10 @@
 package keeper
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -62,7 +62,7 @@ func (t *table) ack(seq uint64) {
 	}
 	t.list = slices.Delete(t.list, i, i+1)
 	t.sent--
-	if len(t.list) == 0 {
+	if len(t.list) == 0 && cap(t.list) > Window {
 		t.list = nil // a flood's memory is not kept
 	}
 }
@@ -84,7 +84,7 @@ func (k *keeper) reap(now time.Time) (ws unix.WaitStatus, ended bool) {
 		if err != nil || pid == 0 { // ECHILD: no children at all
 			return ws, ended
 		}
-		start := startTime(pid) // before its number is given up
+		start := startTime(pid, k.buf) // before its number is given up
 		var status unix.WaitStatus
 		if !wait4(pid, &status) {
 			return ws, ended
@@ -118,32 +118,35 @@ func nextDead(which, id int) (pid int, err error) {
 	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), offset))), nil
 }
 
-// startTime reads field 22 of /proc/PID/stat: proc_pid_stat(5).
-func startTime(pid int) uint64 {
+// startTime reads field 22 of /proc/PID/stat, proc_pid_stat(5), by way of buf.
+func startTime(pid int, buf []byte) uint64 {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(fd)
-	var b [512]byte
-	n, err := unix.Read(fd, b[:])
+	n, err := unix.Read(fd, buf)
 	if err != nil {
 		return 0
 	}
-	return parseStart(string(b[:max(0, n)]))
+	return parseStart(buf[:max(0, n)])
 }
 
-func parseStart(stat string) uint64 {
-	const field = 22 - 2 // the first two are before the last bracket
-	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(f) < field {
-		return 0
+func parseStart(stat []byte) (start uint64) {
+	field := 2 // the first two are before the last bracket
+	for f := range bytes.FieldsSeq(stat[bytes.LastIndexByte(stat, ')')+1:]) {
+		if field++; field < 22 {
+			continue
+		}
+		for _, c := range f {
+			if c < '0' || c > '9' {
+				return 0
+			}
+			start = 10*start + uint64(c-'0')
+		}
+		return start
 	}
-	start, err := strconv.ParseUint(f[field-1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return start
+	return 0
 }
 
 // deliver tells the engine of exits, as far as it may be ahead.

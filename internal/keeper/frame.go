@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,16 +84,19 @@ func parseRequest(b []byte, n int) (r request, err error) {
 	return r, nil
 }
 
+// replySize is the size of what appendReply writes.
+const replySize = 1 + 4
+
 // appendReply begins a reply.
 func appendReply(b []byte, errno unix.Errno) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, opReply), uint32(errno))
 }
 
 func parseReply(b []byte) (payload []byte, errno unix.Errno, err error) {
-	if len(b) < 5 || b[0] != opReply {
+	if len(b) < replySize || b[0] != opReply {
 		return nil, 0, fmt.Errorf("frame of %d bytes: not a reply", len(b))
 	}
-	return b[5:], unix.Errno(binary.LittleEndian.Uint32(b[1:])), nil
+	return b[replySize:], unix.Errno(binary.LittleEndian.Uint32(b[1:])), nil
 }
 
 // exitSize is the size of an Exit without the byte before it.
@@ -127,13 +131,13 @@ func exitFields(b []byte) Exit {
 	}
 }
 
-// appendNames appends a list of names for as long as they fit a frame. It begins
+// appendNames appends a list of names for as long as they fit a reply. It begins
 // with a byte that tells whether there are more.
 func appendNames(b []byte, names []string) []byte {
 	more := len(b)
 	b = append(b, 0)
 	for _, name := range names {
-		if len(b)+2+len(name) > maxFrame {
+		if len(b)-more+2+len(name) > maxFrame-replySize {
 			b[more] = 1
 			break
 		}
@@ -179,28 +183,44 @@ func send(fd int, b []byte, files []int) error {
 	}
 }
 
-// receive receives a frame into b, and its descriptors by way of oob. EAGAIN:
-// there is none; n 0: the other end is closed. A frame that is too long, or with
-// too many descriptors, is EMSGSIZE, and the descriptors are closed.
-func receive(fd int, b, oob []byte) (n int, files []int, err error) {
-	var oobn, flags int
-	for {
-		n, oobn, flags, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
-			break
-		}
+// inbox is what frames are received into, again and again: unix.Recvmsg would
+// allocate 660 bytes for each.
+type inbox struct {
+	hdr unix.Msghdr
+	iov unix.Iovec
+	buf [maxFrame]byte
+	oob []byte
+}
+
+func newInbox() *inbox {
+	return &inbox{oob: make([]byte, unix.CmsgSpace(4*maxFiles))}
+}
+
+// receive receives a frame, which is the inbox's until the next, and its
+// descriptors. EAGAIN: there is none; an empty one: the other end is closed. A
+// frame that is too long, or with too many descriptors, is EMSGSIZE, and the
+// descriptors are closed.
+func (in *inbox) receive(fd int) (frame []byte, files []int, err error) {
+	in.iov.Base = &in.buf[0]
+	in.iov.SetLen(len(in.buf))
+	in.hdr = unix.Msghdr{Iov: &in.iov, Control: &in.oob[0]}
+	in.hdr.SetIovlen(1)
+	in.hdr.SetControllen(len(in.oob))
+	n, errno := uintptr(0), unix.EINTR
+	for errno == unix.EINTR {
+		n, _, errno = unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.hdr)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	}
-	if err != nil {
-		return 0, nil, err
+	if errno != 0 {
+		return nil, nil, errno
 	}
-	if oobn > 0 {
-		files = rights(oob[:oobn])
+	if in.hdr.Controllen > 0 {
+		files = rights(in.oob[:in.hdr.Controllen])
 	}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxFrame {
+	if in.hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		closeAll(files)
-		return n, nil, unix.EMSGSIZE
+		return nil, nil, unix.EMSGSIZE
 	}
-	return n, files, nil
+	return in.buf[:n], files, nil
 }
 
 // rights are the descriptors in control messages.

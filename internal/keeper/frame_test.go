@@ -43,10 +43,25 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("parseReply(%x) = %x, %d", b, payload, errno)
 		}
 		names, more, err := parseNames(b)
-		if err == nil && !more && len(b) <= maxFrame && !bytes.Equal(appendNames(nil, names), b) {
+		if err == nil && !more && len(b) <= maxFrame-replySize && !bytes.Equal(appendNames(nil, names), b) {
 			t.Errorf("parseNames(%x) = %q", b, names)
 		}
 	})
+}
+
+func TestNamesFillAFrameAndNoMore(t *testing.T) {
+	for size := 1; size <= maxName; size++ {
+		all := slices.Repeat([]string{string(make([]byte, size))}, maxFrame)
+		b := appendNames(appendReply(nil, 0), all)
+		payload, _, err := parseReply(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, more, err := parseNames(payload)
+		if err != nil || !more || len(b) > maxFrame || len(b)+2+size <= maxFrame {
+			t.Errorf("names of %d bytes: %d in %d bytes, more: %v, %v", size, len(names), len(b), more, err)
+		}
+	}
 }
 
 func exampleState() *state {

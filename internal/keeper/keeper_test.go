@@ -78,7 +78,7 @@ func missing(lines [][]string) (list []string) {
 		if l[0] != "child" && l[0] != "orphan" {
 			continue
 		}
-		key := l[1] + " " + l[2] + " " + strconv.FormatUint(parseStart(strings.Join(l[3:], " ")), 10)
+		key := l[1] + " " + l[2] + " " + strconv.FormatUint(parseStart([]byte(strings.Join(l[3:], " "))), 10)
 		if !told[key] {
 			list = append(list, key)
 		}

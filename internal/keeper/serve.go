@@ -12,19 +12,19 @@ func (k *keeper) serve() {
 		if k.engine.sock < 0 {
 			return
 		}
-		n, files, err := receive(k.engine.sock, k.buf, k.oob)
+		frame, files, err := k.in.receive(k.engine.sock)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case errors.Is(err, unix.EMSGSIZE):
 			k.reply(unix.EMSGSIZE, nil, nil)
 			continue
-		case err != nil || n == 0:
+		case err != nil || len(frame) == 0:
 			closeAll(files)
 			k.hangUp()
 			return
 		}
-		k.answer(k.buf[:n], files)
+		k.answer(frame, files)
 	}
 }
 
