@@ -1,6 +1,10 @@
 package dockerapi
 
-import "tare.dev/tare/internal/instance"
+import (
+	"slices"
+
+	"tare.dev/tare/internal/instance"
+)
 
 // helpers are the routes about what containers are made of: images, volumes, networks.
 func (a *api) helpers() []route {
@@ -13,5 +17,6 @@ func (a *api) helpers() []route {
 	volumes := &volumeAPI{VolumeOptions{
 		Volumes: instance.VolumesOf(a.e.Root(), a.e.Run()), Users: a.e.UsersOfVolume, Event: publish("volume"),
 	}}
-	return append(images.routes(), volumes.routes()...)
+	networks := &networkAPI{a.e}
+	return slices.Concat(images.routes(), volumes.routes(), networks.routes())
 }
