@@ -15,7 +15,7 @@ import (
 )
 
 const runLong = `Run a command in a new container of an image that is in the store, and wait for its end. The
-exit status is the command's.
+exit status is the command's: 127 when it is not there, and 126 when it cannot be executed.
 
 What the container writes stays in memory, within --write-size, and is gone after it; nothing is written
 to flash. With --write flash it goes to flash, and is kept for the next container of this --name and image

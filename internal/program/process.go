@@ -270,12 +270,15 @@ func (c *compiler) loadSeccomp() {
 
 const mayExecute = 1 // X_OK of access(2)
 
+// Executing is what a call that looks for the command, or executes it, says first of what it does.
+const Executing = "exec: "
+
 // findExecutable emits the search for the program, so that a missing one is
 // an error of `create`. It returns the address of the path. Engines know the
 // words of the errors.
 func (c *compiler) findExecutable() sysprog.Arg {
 	arg := c.proc().Args[0]
-	quoted := fmt.Sprintf("exec: %q", arg)
+	quoted := fmt.Sprintf("%s%q", Executing, arg)
 	if !strings.Contains(arg, "/") {
 		return c.searchPath(quoted, arg)
 	}
@@ -333,7 +336,7 @@ func (c *compiler) pathVariable() string {
 
 func (c *compiler) execute(path sysprog.Arg) {
 	p := c.proc()
-	c.Do(fmt.Sprintf("exec: %q", p.Args[0]), "execve", path, sysprog.Ptr(c.Strings(p.Args), 0), sysprog.Ptr(c.Strings(Environ(p.Env)), 0)).
+	c.Do(fmt.Sprintf("%s%q", Executing, p.Args[0]), "execve", path, sysprog.Ptr(c.Strings(p.Args), 0), sysprog.Ptr(c.Strings(Environ(p.Env)), 0)).
 		Note("the process")
 }
 

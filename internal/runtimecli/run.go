@@ -105,6 +105,9 @@ func (r *runner) start(s *session, st store, c *cli.Call, o container.CreateOpti
 			s.log.error(derr)
 		}
 	}
+	if status := container.CommandStatus(err); s.Inner && status != 0 {
+		return &cli.Exit{Status: status, Err: err}
+	}
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ type Options struct {
 	LikeRunc bool
 
 	// Inner is a command line that another command of the program made, which goes on
-	// after it: nothing of it is stored for the next time (see openStore).
+	// after it: nothing of it is stored for the next time (see openStore), and the exit status tells
+	// of a command that is not there as a shell does.
 	Inner bool
 }
 
