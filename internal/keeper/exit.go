@@ -120,12 +120,15 @@ func nextDead(which, id int) (pid int, err error) {
 
 // startTime reads field 22 of /proc/PID/stat, proc_pid_stat(5), by way of buf.
 func startTime(pid int, buf []byte) uint64 {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	path := strconv.AppendInt(append(buf[:0], "/proc/"...), int64(pid), 10)
+	path = append(path, "/stat\x00"...)
+	at, flags := unix.AT_FDCWD, uintptr(unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(&path[0])), flags, 0, 0, 0) // unix.Open allocates
+	if errno != 0 {
 		return 0
 	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, buf)
+	defer unix.Close(int(fd))
+	n, err := unix.Read(int(fd), buf)
 	if err != nil {
 		return 0
 	}
