@@ -227,11 +227,7 @@ func (a *api) wait(w http.ResponseWriter, r *http.Request) error {
 	flush(w)
 	select {
 	case e := <-end:
-		out := container.WaitResponse{StatusCode: int64(e.Code)}
-		if e.Error != "" {
-			out.Error = &container.WaitExitError{Message: e.Error}
-		}
-		return encode(w, out)
+		return encode(w, container.WaitResponse{StatusCode: int64(e.Code)})
 	case <-r.Context().Done():
 	}
 	return nil

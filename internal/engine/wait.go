@@ -15,8 +15,7 @@ type waiter struct {
 
 // Ending is how a container ended.
 type Ending struct {
-	Code  int
-	Error string
+	Code int
 }
 
 // Wait returns a channel of one Ending that comes when the condition is met. The wait has begun when it
@@ -27,7 +26,7 @@ func (c *Container) Wait(ctx context.Context, condition container.WaitCondition)
 		v := c.View()
 		idle := !v.Running() && v.State != container.StateRestarting
 		if condition != container.WaitConditionNextExit && condition != container.WaitConditionRemoved && idle {
-			w.done <- Ending{v.ExitCode, v.Error}
+			w.done <- Ending{v.ExitCode}
 			return nil
 		}
 		c.waiters = append(c.waiters, w)
@@ -54,7 +53,7 @@ func (c *Container) ended(removed bool) {
 		case v.State == container.StateRestarting:
 			return false
 		}
-		w.done <- Ending{v.ExitCode, v.Error}
+		w.done <- Ending{v.ExitCode}
 		return true
 	})
 }
