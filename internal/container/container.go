@@ -138,11 +138,11 @@ func (c *Container) load() error {
 	return nil
 }
 
-// List returns all containers, and why some could not be read.
-func (s Store) List() (list []*Container, errs []error) {
+// List returns all containers; bad is called with why one could not be read.
+func (s Store) List(bad func(error)) (list []*Container, err error) {
 	entries, err := os.ReadDir(s.Root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, []error{err}
+		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() {
@@ -153,7 +153,7 @@ func (s Store) List() (list []*Container, errs []error) {
 			continue // just gone
 		}
 		if err != nil {
-			errs = append(errs, err)
+			bad(err)
 			continue
 		}
 		if c.rec.OCIVersion == "" {
@@ -161,7 +161,7 @@ func (s Store) List() (list []*Container, errs []error) {
 		}
 		list = append(list, c)
 	}
-	return list, errs
+	return list, nil
 }
 
 // ID returns the container's name.

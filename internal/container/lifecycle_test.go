@@ -187,7 +187,8 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if list, errs := s.List(); len(list)+len(errs) > 0 {
-		t.Errorf("left %v, %v", list, errs)
+	list, err := s.List(func(err error) { t.Error(err) })
+	if len(list) > 0 || err != nil {
+		t.Errorf("left %v, %v", list, err)
 	}
 }

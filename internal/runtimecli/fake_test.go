@@ -21,10 +21,11 @@ import (
 
 // fakeStore is a store in memory that writes down what is asked of it.
 type fakeStore struct {
-	root  string
-	boxes map[string]*fakeBox
-	bad   []error // what List complains of
-	fail  error   // what Create and Run answer
+	root     string
+	boxes    map[string]*fakeBox
+	bad      []error // what List complains of
+	unlisted error   // what List fails with
+	fail     error   // what Create and Run answer
 
 	created container.CreateOptions
 	calls   []string
@@ -73,12 +74,15 @@ func (f *fakeStore) Load(id string) (handle, error) {
 	return nil, fmt.Errorf("load %s: %w", id, container.ErrNotExist)
 }
 
-func (f *fakeStore) List() ([]handle, []error) {
+func (f *fakeStore) List(bad func(error)) ([]handle, error) {
 	var all []handle
+	for _, err := range f.bad {
+		bad(err)
+	}
 	for _, b := range f.boxes {
 		all = append(all, b)
 	}
-	return all, f.bad
+	return all, f.unlisted
 }
 
 type fakeBox struct {

@@ -27,8 +27,10 @@ func listCommand(s *session) cli.Command {
 			if err != nil {
 				return err
 			}
-			states := s.states(st)
+			states, err := s.states(st)
 			switch {
+			case err != nil:
+				return err
 			case quiet:
 				for _, state := range states {
 					fmt.Fprintln(c.Out, state.ID)
@@ -46,21 +48,22 @@ func listCommand(s *session) cli.Command {
 
 // states reads the state of every container, by time and then by owner. What
 // cannot be read is told, and the others are listed all the same.
-func (s *session) states(st store) []stateJSON {
-	all, errs := st.List()
+func (s *session) states(st store) ([]stateJSON, error) {
+	bad := func(err error) { s.log.warn(err.Error()) }
+	all, err := st.List(bad)
+	if err != nil {
+		return nil, err
+	}
 	states := make([]stateJSON, 0, len(all))
 	for _, h := range all {
 		state, err := h.State()
 		switch {
 		case errors.Is(err, container.ErrNotExist): // deleted meanwhile
 		case err != nil:
-			errs = append(errs, err)
+			bad(err)
 		default:
 			states = append(states, newStateJSON(state))
 		}
-	}
-	for _, err := range errs {
-		s.log.warn(err.Error())
 	}
 	slices.SortStableFunc(states, func(a, b stateJSON) int {
 		if d := a.Created.Compare(b.Created); d != 0 {
@@ -68,7 +71,7 @@ func (s *session) states(st store) []stateJSON {
 		}
 		return strings.Compare(a.Owner+"\x00"+a.ID, b.Owner+"\x00"+b.ID)
 	})
-	return states
+	return states, nil
 }
 
 func printStates(w io.Writer, states []stateJSON) error {

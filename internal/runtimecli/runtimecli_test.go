@@ -207,6 +207,10 @@ func TestList(t *testing.T) {
 	if status != 0 || out != "early\nmiddle\nlate\n" || errs != "tare: warning: load broken: boom\n" {
 		t.Errorf("one broken container: %d %q %q", status, out, errs)
 	}
+	g.unlisted = errBoom
+	if status, out, errs := g.run("list"); status != 1 || out != "" || !strings.HasSuffix(errs, "tare: boom\n") {
+		t.Errorf("a root that cannot be read: %d %q %q", status, out, errs)
+	}
 }
 
 func TestPs(t *testing.T) {

@@ -17,7 +17,7 @@ type store interface {
 	Create(id string, o container.CreateOptions) (handle, error)
 	Run(id string, o container.CreateOptions) (handle, process, error)
 	Load(id string) (handle, error)
-	List() ([]handle, []error)
+	List(bad func(error)) ([]handle, error)
 }
 
 type handle interface {
@@ -68,13 +68,13 @@ func (d disk) Load(id string) (handle, error) {
 	return kept{c}, nil
 }
 
-func (d disk) List() ([]handle, []error) {
-	found, errs := d.Store.List()
+func (d disk) List(bad func(error)) ([]handle, error) {
+	found, err := d.Store.List(bad)
 	all := make([]handle, len(found))
 	for i, c := range found {
 		all[i] = kept{c}
 	}
-	return all, errs
+	return all, err
 }
 
 // kept is a container in the real store.

@@ -126,6 +126,18 @@ func TestListSurvivesForeignEntriesInItsDirectory(t *testing.T) {
 	}
 }
 
+func TestListOfWhatCannotBeReadFails(t *testing.T) {
+	t.Parallel()
+	peerLacks(t, "has other words", "crun", "runc")
+	b := newBundle(t, "sleep", "60")
+	b.root = t.TempDir() + "/file"
+	mustWrite(t, b.root, "")
+	r := b.cli("list")
+	if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "list containers: open "+b.root+": not a directory") {
+		t.Error(r)
+	}
+}
+
 func TestStateHasTheFieldsOfRunc(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, "sleep", "60")
