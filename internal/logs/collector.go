@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,12 +14,14 @@ import (
 // idle is how long nobody must print before memory is given back.
 const idle = 30 * time.Second
 
-// A Collector reads what the containers print, all of them in one goroutine that waits in
-// Go's poller and has no thread of its own. There is one in an engine.
+// A Collector reads what the containers print, all of them in one goroutine. It waits in an
+// epoll of its own, which costs one thread: in Go's poller each write of a container would wake
+// the runtime, also where we would rather wait for more (see pause). There is one in an engine.
 type Collector struct {
-	epoll  *os.File
-	fd     int
+	epoll  int
+	stop   int // an eventfd that ends loop
 	packer packer
+	spare  atomic.Pointer[unpacked] // what the last reader needed
 	wait   sync.WaitGroup
 
 	mu      sync.Mutex // taken with the mutex of a log held
@@ -31,48 +34,64 @@ type Collector struct {
 
 // NewCollector starts one.
 func NewCollector() (*Collector, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
+	c := &Collector{epoll: -1, stop: -1, sources: map[int32]*source{}, logs: map[*Log]struct{}{}}
+	var err error
+	if c.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("make epoll: %w", err)
 	}
-	// An epoll can itself be polled; package os does so when it does not block.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("make epoll non-blocking: %w", err)
+	if c.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err == nil {
+		err = unix.EpollCtl(c.epoll, unix.EPOLL_CTL_ADD, c.stop, &unix.EpollEvent{Events: unix.EPOLLIN})
 	}
-	c := &Collector{
-		epoll: os.NewFile(uintptr(fd), "epoll"), fd: fd,
-		sources: map[int32]*source{}, logs: map[*Log]struct{}{},
-	}
-	conn, err := c.epoll.SyscallConn()
 	if err != nil {
-		c.epoll.Close()
-		return nil, fmt.Errorf("poll epoll: %w", err)
+		c.closeFds()
+		return nil, fmt.Errorf("make eventfd: %w", err)
 	}
-	c.wait.Go(func() {
-		var events [32]unix.EpollEvent
-		for {
-			n := 0
-			err := conn.Read(func(fd uintptr) bool {
-				var err error
-				n, err = unix.EpollWait(int(fd), events[:], 0)
-				return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-			})
-			if err != nil || n < 0 {
-				return // closed
-			}
-			for _, e := range events[:n] {
-				c.serve(e.Fd)
-			}
-		}
-	})
+	c.wait.Go(c.loop)
 	return c, nil
+}
+
+func (c *Collector) closeFds() {
+	unix.Close(c.epoll)
+	unix.Close(c.stop)
+}
+
+// While much is printed in small pieces, the sources are looked at once in a pause: it makes
+// 10 MiB of lines that each have their own write cost a quarter. Whoever prints after a silence
+// is heard at once, and who prints more than some is not made to wait for room in a pipe.
+const (
+	pause = time.Millisecond
+	some  = 8 << 10
+)
+
+// loop serves what is ready, until it is stopped.
+func (c *Collector) loop() {
+	var events [32]unix.EpollEvent
+	for last := time.Now(); ; last = time.Now() {
+		n, err := unix.EpollWait(c.epoll, events[:], -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			panic("logs: wait for output: " + err.Error()) // a descriptor that is not ours to close was closed
+		}
+		got := uint64(0)
+		for _, e := range events[:max(n, 0)] {
+			if e.Fd == 0 {
+				return
+			}
+			got += c.serve(e.Fd)
+		}
+		if got < some && time.Since(last) < pause {
+			time.Sleep(pause)
+		}
+	}
 }
 
 // Close stops reading and ends all readers. What containers print from now on waits in their
 // pipes for the next Collector; logs and sources live in what Log.Files returned.
 func (c *Collector) Close() error {
 	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
 	c.closed = true
 	all := c.logs
 	c.logs = nil
@@ -80,8 +99,12 @@ func (c *Collector) Close() error {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
-	err := c.epoll.Close()
+	_, err := unix.Write(c.stop, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	if err != nil {
+		return fmt.Errorf("stop reading output: %w", err)
+	}
 	c.wait.Wait()
+	c.closeFds()
 	for l := range all {
 		err = errors.Join(err, l.Close())
 	}
@@ -89,17 +112,23 @@ func (c *Collector) Close() error {
 	return err
 }
 
-// serve reads from the source of an event, if it is still there.
-func (c *Collector) serve(id int32) {
+// serve reads from the source of an event, if it is still there, and says how much.
+func (c *Collector) serve(id int32) uint64 {
 	c.mu.Lock()
 	s := c.sources[id]
 	c.mu.Unlock()
 	if s == nil {
-		return
+		return 0
 	}
-	s.log.mu.Lock()
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.done {
+		return 0
+	}
+	before := l.ring.total()
 	s.pull()
-	s.log.mu.Unlock()
+	return l.ring.total() - before
 }
 
 // watch has serve called when the source has something.
@@ -111,7 +140,7 @@ func (c *Collector) watch(s *source) error {
 	}
 	c.id++
 	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: c.id}
-	if err := unix.EpollCtl(c.fd, unix.EPOLL_CTL_ADD, s.fd, &e); err != nil {
+	if err := unix.EpollCtl(c.epoll, unix.EPOLL_CTL_ADD, s.fd, &e); err != nil {
 		return fmt.Errorf("watch output of a container: %w", err)
 	}
 	s.id = c.id
@@ -129,7 +158,7 @@ func (c *Collector) forget(s *source) {
 	delete(c.sources, s.id)
 	s.id = 0
 	// The keeper may have the file open as well, so that closing it would not do.
-	_ = unix.EpollCtl(c.fd, unix.EPOLL_CTL_DEL, s.fd, nil) // there is nothing else it could say
+	_ = unix.EpollCtl(c.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) // there is nothing else it could say
 }
 
 // busy sees to it that tidy comes.
@@ -160,4 +189,5 @@ func (c *Collector) tidy() {
 		return
 	}
 	c.packer.rest()
+	c.spare.Store(nil)
 }

@@ -290,6 +290,7 @@ func (l *Log) endLines() {
 func (l *Log) closeSources() {
 	for _, s := range l.sources {
 		l.c.forget(s)
+		s.done = true // an event of it may be on its way
 		s.close()
 	}
 	l.sources, l.running = nil, false

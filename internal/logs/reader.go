@@ -54,6 +54,11 @@ func (r *reader) close() {
 	delete(l.readers, r)
 	r.held = false
 	l.unstall()
+	if r.block != nil {
+		l.c.spare.Store(r.block)
+		l.c.busy() // gives it back in the end
+		r.block = nil
+	}
 }
 
 func (r *reader) wakeUp() {
@@ -144,6 +149,9 @@ func (r *reader) ask() (v run, loaded bool, err error) {
 		return v, false, &LostError{int64(lost)}
 	}
 	if b, ok := l.ring.holding(r.at); ok {
+		if r.block == nil {
+			r.block = l.c.spare.Swap(nil)
+		}
 		if r.block == nil {
 			r.block = &unpacked{}
 		}

@@ -9,10 +9,11 @@ import (
 
 // The file of a ring, all numbers in the machine's order and below as offsets in bytes:
 //
-//	0        head
-//	256      table: what is in the current block, one slot for each read
-//	8192     the current block, as it came
-//	+block   area: older blocks, compressed, each as a whole, oldest at head.first (area.go)
+//	0            head
+//	256          table: what is in the current block, one slot for each read
+//	1024         the current block, as it came: who prints little needs one page for all
+//	block+1024   the other slots of the table
+//	block+8192   area: older blocks, compressed, each as a whole, oldest at head.first (area.go)
 //
 // Positions in the area and of bytes of output only grow; a position in the area modulo its
 // size is where it lies.
@@ -29,9 +30,11 @@ import (
 //     what is in the current block is known to be the same, and is thrown away (settle).
 const (
 	headSize  = 256
-	tableSize = 8192 - headSize
-	slots     = tableSize / 16
-	dataStart = headSize + tableSize
+	dataStart = 1024
+	near      = (dataStart - headSize) / slotSize // slots before the current block
+	far       = (8192 - dataStart) / slotSize     // and after it
+	slots     = near + far
+	slotSize  = 16
 
 	minBlock, maxBlock = 4 << 10, 32 << 10
 
@@ -71,12 +74,13 @@ type slot struct {
 
 // ring is one container's output in memory that may be shared with the dead and the unborn.
 type ring struct {
-	mem   []byte
-	head  *head
-	table *[slots]slot
-	data  []byte
-	area  []byte
-	open  [2]uint64 // where the line began that each stream had not ended at head.base; noLine: none
+	mem  []byte
+	head *head
+	near *[near]slot
+	far  *[far]slot
+	data []byte
+	area []byte
+	open [2]uint64 // where the line began that each stream had not ended at head.base; noLine: none
 }
 
 const noLine = ^uint64(0)
@@ -84,6 +88,17 @@ const noLine = ^uint64(0)
 // blockFor is the size of the current block within a budget.
 func blockFor(budget int64) uint64 {
 	return uint64(min(max(budget/8, minBlock), maxBlock)) &^ 4095
+}
+
+// areaStart is where the area begins in the file.
+func areaStart(block uint64) uint64 { return dataStart + block + far*slotSize }
+
+// slot is one of the table.
+func (r *ring) slot(i uint64) *slot {
+	if i < near {
+		return &r.near[i]
+	}
+	return &r.far[i-near]
 }
 
 // makeRing lays an empty ring over memory that is zero.
@@ -99,9 +114,10 @@ func makeRing(mem []byte) *ring {
 
 func (r *ring) lay(mem []byte) {
 	r.mem, r.head = mem, (*head)(unsafe.Pointer(&mem[0]))
-	r.table = (*[slots]slot)(unsafe.Pointer(&mem[headSize]))
+	r.near = (*[near]slot)(unsafe.Pointer(&mem[headSize]))
+	r.far = (*[far]slot)(unsafe.Pointer(&mem[dataStart+r.head.block]))
 	r.data = mem[dataStart : dataStart+r.head.block]
-	r.area = mem[dataStart+r.head.block:]
+	r.area = mem[areaStart(r.head.block):]
 	r.area = r.area[:len(r.area)&^7]
 }
 
@@ -142,7 +158,8 @@ func (r *ring) checkCurrent() error {
 		return fmt.Errorf("%w: current block: base %d", errDamaged, r.head.base.Load())
 	}
 	before := uint32(0)
-	for i, s := range r.table[:n] {
+	for i := range n {
+		s := *r.slot(i)
 		if s.start < before || i == 0 && s.start != 0 || s.start > uint32(r.used()) || s.from != 1 && s.from != 2 {
 			return fmt.Errorf("%w: current block: slot %d is %+v", errDamaged, i, s)
 		}
@@ -164,13 +181,13 @@ func (r *ring) total() uint64 { return r.head.base.Load() + uint64(r.used()) }
 // the current block has no slot for them.
 func (r *ring) expect(stream byte, now int64) bool {
 	n, used := r.head.slots.Load(), uint32(r.used())
-	if n > 0 && r.table[n-1].start == used {
+	if n > 0 && r.slot(n-1).start == used {
 		n-- // nothing came: the slot is free
 	}
 	if n == slots {
 		return false
 	}
-	r.table[n] = slot{time: now - now%1000, start: used, from: uint32(stream)}
+	*r.slot(n) = slot{time: now - now%1000, start: used, from: uint32(stream)}
 	r.head.slots.Store(n + 1)
 	return true
 }
@@ -194,11 +211,11 @@ type run struct {
 // runs calls f with what the current block holds from an offset on, until f is false. The
 // data are the ring's own.
 func (r *ring) runs(from int, f func(run) bool) {
-	n, end := int(r.head.slots.Load()), r.used()
-	for i, s := range r.table[:n] {
-		stop := end
+	n, end := r.head.slots.Load(), r.used()
+	for i := range n {
+		s, stop := *r.slot(i), end
 		if i+1 < n {
-			stop = int(r.table[i+1].start)
+			stop = int(r.slot(i + 1).start)
 		}
 		if start := max(int(s.start), from); start < stop {
 			if !f(run{s.time, byte(s.from), r.data[start:stop]}) {

@@ -32,7 +32,7 @@ func (r *ring) write(p *packer, stream byte, now int64, text []byte) {
 
 // readAll reads a ring with nobody else there, and says how many bytes it could not read.
 func readAll(r *ring) (all []byte, lost int64, err error) {
-	l := &Log{ring: r}
+	l := &Log{ring: r, c: &Collector{closed: true}}
 	rd := l.read(r.oldest(), r.total(), false, false)
 	for range 1 << 20 { // a damaged ring must not be read for ever
 		v, err := rd.step()
@@ -72,7 +72,7 @@ func TestRingIsTakenOverAtEachStepOfASeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := bytes.Clone(mem[:dataStart+len(r.data)])
+	before := bytes.Clone(mem[:areaStart(r.head.block)])
 	oldest := r.oldest()
 	if !p.seal(r, math.MaxUint64) {
 		t.Fatal("not sealed")
@@ -134,8 +134,8 @@ func TestDamageIsFound(t *testing.T) {
 		"tail":      func(r *ring) { r.head.tail.Store(1 << 40) },
 		"tail back": func(r *ring) { r.head.tail.Store(-1) },
 		"slots":     func(r *ring) { r.head.slots.Store(slots + 1) },
-		"slot":      func(r *ring) { r.table[0].start = 77 },
-		"stream":    func(r *ring) { r.table[0].from = 3 },
+		"slot":      func(r *ring) { r.near[0].start = 77 },
+		"stream":    func(r *ring) { r.near[0].from = 3 },
 		"base":      func(r *ring) { r.head.base.Add(1) },
 		"first":     func(r *ring) { r.head.first.Add(8) },
 		"end":       func(r *ring) { r.head.end.Add(8) },
@@ -204,7 +204,7 @@ func FuzzOpen(f *testing.F) {
 			at := int(binary.LittleEndian.Uint16(changes)) % (MinBudget - 8)
 			copy(mem[at:], changes[2:10])
 		}
-		mend(&ring{head: (*head)(unsafe.Pointer(&mem[0])), area: mem[dataStart+minBlock:]})
+		mend(&ring{head: (*head)(unsafe.Pointer(&mem[0])), area: mem[areaStart(minBlock):]})
 		r, err := openRing(mem)
 		if err != nil {
 			return
@@ -216,7 +216,7 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 		check()
-		l := &Log{ring: r}
+		l := &Log{ring: r, c: &Collector{closed: true}}
 		for _, n := range []int{0, 1, 100, -1} {
 			l.find(ReadOptions{Tail: n})
 		}

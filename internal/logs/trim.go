@@ -64,33 +64,33 @@ func (l *Log) tidy() bool {
 			return false
 		}
 	}
-	if l.ring.used() > page {
+	if l.ring.used() > page-dataStart {
 		_ = l.compact() // where it fails the memory stays in use, and nothing else is wrong
 	}
 	return false
 }
 
-// compact empties the current block and gives its memory back but for the first page.
+// compact empties the current block and gives its memory back but for the page it shares with
+// the head.
 func (l *Log) compact() error {
 	if l.ring.used() == 0 {
 		return nil
 	}
 	l.c.packer.seal(l.ring, math.MaxUint64)
-	// The second page of the table, and all of the block but its first.
-	if err := punch(l.file, page, dataStart-page); err != nil {
-		return err
-	}
-	return punch(l.file, dataStart+page, int64(len(l.ring.data))-page)
+	return punch(l.file, page, int64(areaStart(l.ring.head.block))-page)
 }
 
 // punchFree gives back what of the area has no block.
 func (l *Log) punchFree() error {
 	r := l.ring
-	start, size := int64(dataStart+len(r.data)), uint64(len(r.area))
+	start, size := int64(areaStart(r.head.block)), uint64(len(r.area))
 	first, end := r.head.first.Load(), r.head.end.Load()
 	from, to := int64(end%size), int64(first%size)
-	if end-first == size {
+	switch end - first {
+	case size:
 		return nil
+	case 0:
+		return punch(l.file, start, int64(size))
 	}
 	if from < to {
 		return punch(l.file, start+from, to-from)
