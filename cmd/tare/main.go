@@ -71,7 +71,7 @@ func command(name string) cli.Command {
 		Name:  "tare",
 		Short: "run containers on embedded Linux",
 		Flags: flags,
-		Sub: append(images,
+		Sub: append(enginecli.Commands(enginecli.Options{Dirs: dirs, Local: images}),
 			enginecli.Daemon(enginecli.DaemonOptions{Version: version, Commit: commit(), Dirs: dirs}),
 			runtimecli.Command(o),
 			cli.Command{Name: "version", Short: "print the version", Run: printVersion},

@@ -64,6 +64,7 @@ type Call struct {
 	IO
 	Path  string   // the words that led here: "tare runtime kill"
 	Args  []string // what is not a flag
+	Raw   []string // all that stood behind the words that led here
 	flags *Flags
 }
 
@@ -128,6 +129,12 @@ func Main(root *Command, std IO, args []string) int {
 	return StatusError
 }
 
+// Run runs a command in the place of another, with what stood behind that one's name.
+func Run(cmd *Command, std IO, path string, args []string) error {
+	report := func(IO, error) {} // the caller's does it
+	return dispatch(cmd, std, path, args, &report)
+}
+
 func dispatch(cmd *Command, std IO, path string, args []string, report *func(IO, error)) error {
 	if cmd.Report != nil {
 		*report = cmd.Report
@@ -151,7 +158,7 @@ func dispatch(cmd *Command, std IO, path string, args []string, report *func(IO,
 	if problem := countArgs(cmd, len(rest)); problem != "" {
 		return &UsageError{path, problem}
 	}
-	err = cmd.Run(&Call{IO: std, Path: path, Args: rest, flags: flags})
+	err = cmd.Run(&Call{IO: std, Path: path, Args: rest, Raw: args, flags: flags})
 	if errors.Is(err, ErrHelp) {
 		help(std.Out, cmd, path)
 		return nil
