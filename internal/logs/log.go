@@ -201,16 +201,19 @@ func (l *Log) resume(files []*os.File) (err error) {
 		}
 	}
 	if err != nil {
+		for _, s := range all {
+			s.closePeer()
+		}
 		return err
 	}
 	l.sources, l.running, l.failed = all, true, nil
 	return nil
 }
 
-// Drain ends a run: called after the container's exit, it takes all that still waits, whoever
-// else may have the pipes open. A terminal ends when its last process has closed it, and a
-// reader who holds the container up is waited for; ctx bounds both, and then what has not come
-// is left. Followers and attachments end once they have read everything.
+// Drain ends a run: called after the exit of all of the container's processes, it takes all
+// that still waits, whoever else may have pipes or terminal open. A reader who holds the
+// container up is waited for until ctx ends. Followers and attachments end once they have read
+// everything.
 func (l *Log) Drain(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -233,13 +236,17 @@ func (l *Log) Drain(ctx context.Context) error {
 	return l.failed
 }
 
-// drained takes what there is, and says whether all sources have ended.
+// drained takes what there is, and says whether all sources have ended. Who still prints is not
+// followed for ever: no pipe holds more than 1 MiB unless root has made it so (pipe(7)).
 func (l *Log) drained() bool {
 	all := true
 	for _, s := range l.sources {
-		for s.pull() {
+		for range 1 << 20 / minBlock / turn {
+			if !s.pull() {
+				break
+			}
 		}
-		if !s.done && !l.stalled && s.relay[0] == nil {
+		if !s.done && !l.stalled {
 			s.end(nil)
 		}
 		all = all && s.done

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,6 +300,43 @@ func TestTerminal(t *testing.T) {
 	got := next.lines(t, ReadOptions{Tail: 3})
 	if got != "1:0123456789abcde\r\n1:0123456789abcde\r\n1:bye\r\n" {
 		t.Errorf("Read = %q", got)
+	}
+}
+
+func TestTerminalThatNobodyHasOpenGoesOn(t *testing.T) {
+	c := newContainer(t, Options{})
+	master, slave := openTerminal(t)
+	if err := c.StartTerminal(master); err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for i := range 5 {
+		f, err := os.OpenFile(slave.Name(), os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slave.Close()
+		slave = f
+		if i%2 == 0 {
+			// The leader of a session ends, which hangs its terminal up.
+			cmd := exec.Command("/bin/sh", "-c", "echo from a session")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 1}
+			cmd.Stdin, cmd.Stdout = f, f
+			if err := cmd.Run(); err != nil {
+				t.Fatal(err)
+			}
+			total += int64(len("from a session\r\n"))
+		} else {
+			io.WriteString(f, "a message\n")
+			total += int64(len("a message\r\n"))
+		}
+		f.Close()
+		c.waitTotal(t, total)
+	}
+	c.drain(t)
+	want := "1:from a session\r\n1:a message\r\n1:from a session\r\n1:a message\r\n1:from a session\r\n"
+	if got := c.lines(t, all); got != want {
+		t.Errorf("Read = %q, want %q", got, want)
 	}
 }
 

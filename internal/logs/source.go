@@ -20,20 +20,46 @@ type source struct {
 	// the keeper holds it too. It is empty for a FIFO.
 	relay [2]*os.File
 	rfd   [2]int
-	done  bool
+	// peer is the terminal's other end, which we hold so that there is one also while nobody in
+	// the container has it open: a system's console is opened for each message. -1: not held.
+	peer int
+	done bool
 }
 
 func newSource(l *Log, stream byte, f *os.File, relay [2]*os.File) (*source, error) {
-	s := &source{log: l, stream: stream, file: f, relay: relay}
+	s := &source{log: l, stream: stream, file: f, relay: relay, peer: -1}
 	for to, f := range map[*int]*os.File{&s.fd: f, &s.rfd[0]: relay[0], &s.rfd[1]: relay[1]} {
 		if f == nil {
 			continue
 		}
 		if err := withFd(f, func(fd int) error { *to = fd; return nil }); err != nil {
-			return nil, fmt.Errorf("read output of a container: %w", err)
+			return s, fmt.Errorf("read output of a container: %w", err)
 		}
 	}
+	if relay[0] != nil {
+		s.openPeer()
+	}
 	return s, nil
+}
+
+// openPeer opens the terminal's other end, again when it was hung up because the leader of its
+// session has ended. TIOCGPTPEER is of Linux 4.13; without it a terminal ends when nobody has
+// it open.
+func (s *source) openPeer() bool {
+	s.closePeer()
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return false
+	}
+	s.peer = int(fd)
+	return true
+}
+
+func (s *source) closePeer() {
+	if s.peer >= 0 {
+		unix.Close(s.peer)
+		s.peer = -1
+	}
 }
 
 func (s *source) files() []*os.File {
@@ -84,14 +110,14 @@ func (s *source) step() bool {
 		return true
 	case errors.Is(err, unix.EAGAIN) && s.relay[0] != nil:
 		return s.refill()
-	case errors.Is(err, unix.EAGAIN):
-		return false
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOMEM):
+		return false // no memory: loop tries again after its pause
 	}
 	s.end(err)
 	return false
 }
 
-// refill moves what a terminal has into the empty relay. The end of a terminal is EIO.
+// refill moves what a terminal has into the empty relay. EIO is a terminal that nobody has open.
 func (s *source) refill() bool {
 	n, err := unix.Splice(s.fd, nil, s.rfd[1], nil, maxBlock, unix.SPLICE_F_NONBLOCK)
 	if errors.Is(err, unix.EINVAL) {
@@ -103,6 +129,9 @@ func (s *source) refill() bool {
 	case errors.Is(err, unix.EAGAIN):
 		return false
 	case errors.Is(err, unix.EIO):
+		if s.openPeer() {
+			return true
+		}
 		err = nil
 	}
 	s.end(err)
@@ -132,6 +161,7 @@ func (s *source) end(err error) {
 }
 
 func (s *source) close() {
+	s.closePeer()
 	for _, f := range s.files() {
 		f.Close()
 	}
