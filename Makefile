@@ -73,10 +73,10 @@ demo: ## a container from Debian packages, with limits, step by step
 	@$(GO) build -o build/demo-steps ./demo
 	@$(SUDO) build/demo-steps
 
-.PHONY: bench bench-start bench-store
-bench: bench-start bench-store ## starts beside crun and runc, pulls beside docker, containerd, podman
+.PHONY: bench bench-start bench-store bench-engine
+bench: bench-start bench-store bench-engine ## starts beside crun and runc, pulls and an engine beside docker, containerd, podman
 
-bench-start bench-store: bench-%:
+bench-start bench-store bench-engine: bench-%:
 	@test/install.sh demo peers
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o build/$@ ./bench/$*

@@ -104,14 +104,14 @@ func (g *Group) Memory() (m Memory) {
 		if err != nil {
 			continue
 		}
-		m.Sum += kilobytes(text, "VmRSS:")
-		m.High = max(m.High, kilobytes(text, "VmHWM:"))
+		m.Sum += Kilobytes(text, "VmRSS:")
+		m.High = max(m.High, Kilobytes(text, "VmHWM:"))
 	}
 	return m
 }
 
-// kilobytes is a number of a process's status, in bytes.
-func kilobytes(status []byte, name string) int64 {
+// Kilobytes is a number of a process's status, in bytes.
+func Kilobytes(status []byte, name string) int64 {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+name))
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
 	n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(string(line)), " kB"), 10, 64)

@@ -40,17 +40,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"tare.dev/tare/bench/measure"
 )
-
-// innerEnv marks the copy of this program that measures, in namespaces of its own.
-const innerEnv = "TARE_BENCH_STORE_DIR"
 
 type options struct {
 	n       int
@@ -126,57 +120,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "store:", err)
 		os.Exit(2)
 	}
-	if dir := os.Getenv(innerEnv); dir != "" {
-		err = inner(o, dir)
-	} else {
-		err = outer()
-	}
-	var status *exec.ExitError
-	if errors.As(err, &status) && status.Exited() && os.Getenv(innerEnv) == "" {
-		os.Exit(status.ExitCode()) // the inner copy has said why
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "store:", err)
-		os.Exit(1)
-	}
+	os.Exit(measure.Inside("store", func(ctx context.Context, dir string) error { return inner(ctx, o, dir) }))
 }
 
-// outer runs this program again as the first process of new namespaces: when it ends, however it
-// ends, the kernel ends every daemon with it, and unmounts all that was mounted.
-func outer() error {
-	if os.Geteuid() != 0 {
-		return errors.New("must run as root: it mounts and starts containers")
-	}
-	dir, err := os.MkdirTemp("", "tare-bench-store-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.Env = append(os.Environ(), innerEnv+"="+dir)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL, Setsid: true,
-	}
-	return cmd.Run()
-}
-
-func inner(o options, dir string) (err error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
-	defer stop()
-	if err := arrangeHost(dir); err != nil {
-		return err
-	}
-	if err := prefer(); err != nil {
-		return err
-	}
+func inner(ctx context.Context, o options, dir string) (err error) {
 	b := &bench{o: o, dir: dir}
 	defer func() { err = errors.Join(err, b.cleanup()) }()
 	r, err := b.measure(ctx)
@@ -187,59 +134,4 @@ func inner(o options, dir string) (err error) {
 		return r.writeJSON(os.Stdout)
 	}
 	return r.writeTables(os.Stdout)
-}
-
-// prefer makes other load on the machine wait for what is measured. With automatic groups a
-// session's own number counts, else the process's (sched(7)).
-func prefer() error {
-	if err := os.WriteFile("/proc/self/autogroup", []byte("-15"), 0); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -15); err != nil {
-		return fmt.Errorf("setpriority: %w", err)
-	}
-	return nil
-}
-
-// arrangeHost gives the bench a process table, a /run and a scratch directory of its own.
-func arrangeHost(dir string) error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	for _, m := range []struct{ kind, at, data string }{
-		{"proc", "/proc", ""}, {"tmpfs", "/run", "mode=755"}, {"tmpfs", dir, "mode=755,size=90%"},
-	} {
-		if err := unix.Mount(m.kind, m.at, m.kind, 0, m.data); err != nil {
-			return fmt.Errorf("mount %s on %s: %w", m.kind, m.at, err)
-		}
-	}
-	// podman remembers here which registry had which blob, for all its stores.
-	if err := os.MkdirAll("/var/lib/containers", 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", "/var/lib/containers", "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mount tmpfs on /var/lib/containers: %w", err)
-	}
-	return hideUnifiedControllers(dir)
-}
-
-// hideUnifiedControllers: crun up to 1.8.1 refuses to work where a hybrid host has left a
-// controller in the v2 hierarchy.
-func hideUnifiedControllers(dir string) error {
-	const list = "/sys/fs/cgroup/unified/cgroup.controllers"
-	content, err := os.ReadFile(list)
-	if os.IsNotExist(err) || err == nil && strings.TrimSpace(string(content)) == "" {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	empty := filepath.Join(dir, "no-controllers")
-	if err := os.WriteFile(empty, nil, 0o444); err != nil {
-		return err
-	}
-	if err := unix.Mount(empty, list, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cover %s: %w", list, err)
-	}
-	return nil
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -129,42 +127,7 @@ func (b *bench) cleanup() error {
 	if b.parent == "" {
 		return errors.Join(errs...)
 	}
-	if os.Getpid() == 1 {
-		_ = unix.Kill(-1, unix.SIGKILL) // all that is left in this namespace; nothing is no error
-	}
-	// Engines leave the parent of their containers' control groups, and a pull that was interrupted
-	// its own, which is busy until its processes have ended.
-	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		left, _ := filepath.Glob(pattern + b.parent + "*")
-		for _, dir := range left {
-			errs = append(errs, removeGroups(dir))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeGroups removes a control group with those in it: rmdir(2) is all that a group's directory
-// takes, and its files go along.
-func removeGroups(dir string) error {
-	var dirs []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return err
-	})
-	slices.Reverse(dirs)
-	for _, d := range dirs {
-		rmErr := unix.Rmdir(d)
-		for try := 0; errors.Is(rmErr, unix.EBUSY) && try < 200; try++ {
-			time.Sleep(10 * time.Millisecond)
-			rmErr = unix.Rmdir(d)
-		}
-		if rmErr != nil {
-			err = errors.Join(err, fmt.Errorf("remove %s: %w", d, rmErr))
-		}
-	}
-	return err
+	return errors.Join(append(errs, measure.EndAll(b.parent))...)
 }
 
 // round pulls count images into an empty disk.
