@@ -41,8 +41,8 @@ func (y *carrying) carry(ctx context.Context, c *cli.Call) (err error) {
 	if y.input {
 		// Nobody waits for it: a read from the keyboard cannot be taken back.
 		go func() {
-			_, _ = io.Copy(y.stream.UnixConn, c.In) // a container that ended takes no more input
-			_ = y.stream.CloseWrite()
+			_, _ = io.Copy(y.stream.conn, c.In) // a container that ended takes no more input
+			_ = y.stream.conn.CloseWrite()
 		}()
 	}
 	if y.stream.mixed && !y.tty {

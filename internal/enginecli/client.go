@@ -145,12 +145,13 @@ func (c *client) answers(ctx context.Context) bool {
 // A stream is a connection that was taken over from HTTP: what is read are the container's output, what
 // is written is its input.
 type stream struct {
-	*net.UnixConn
-	r     *bufio.Reader
-	mixed bool // output and error output in frames, as without a terminal
+	io.Reader // what came with the answer, and what comes after it
+	conn      *net.UnixConn
+	mixed     bool // output and error output in frames, as without a terminal
 }
 
-func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
+// Close ends it.
+func (s *stream) Close() error { return s.conn.Close() }
 
 // hijack sends a request whose connection becomes a stream.
 func (c *client) hijack(ctx context.Context, path string, query url.Values, body any) (*stream, error) {
@@ -175,7 +176,7 @@ func (c *client) hijack(ctx context.Context, path string, query url.Values, body
 		return nil, readError(resp)
 	}
 	kind := resp.Header.Get("Content-Type")
-	return &stream{conn.(*net.UnixConn), r, !strings.HasSuffix(kind, "raw-stream") || strings.Contains(kind, "multiplexed")}, nil
+	return &stream{r, conn.(*net.UnixConn), !strings.HasSuffix(kind, "raw-stream") || strings.Contains(kind, "multiplexed")}, nil
 }
 
 func roundTrip(req *http.Request, conn net.Conn, r *bufio.Reader) (*http.Response, error) {

@@ -131,7 +131,7 @@ func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) 
 		Handler:           dockerapi.New(e, dockerapi.Options{Version: d.o.Version, Commit: d.o.Commit}),
 		ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		BaseContext: func(net.Listener) context.Context { return e.Context() },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
