@@ -42,7 +42,7 @@ func (c *Container) storeControl(compile func(*program.ReplayControl) *sysprog.L
 		return
 	}
 	if r, err := c.control(c.replay, nil); err == nil {
-		_ = keep(compile(r), c.replay)
+		_ = keepAgain(compile(r), c.replay)
 	}
 }
 
@@ -79,11 +79,15 @@ func (c *Container) foresee(drop []string) {
 	for i, name := range drop {
 		files[i] = filepath.Join(sysprog.StoreDir, name)
 	}
+	store := sysprog.Store
+	if len(drop) > 0 {
+		store = func(l *sysprog.List, args []string) error { return sysprog.StoreOnce(l, args, c.dir) }
+	}
 	if r, err := c.control(start, files[:min(1, len(files))]); err == nil {
-		_ = sysprog.Store(program.CompileReplayStart(r), start)
+		_ = store(program.CompileReplayStart(r), start)
 	}
 	if r, err := c.control(remove, files); err == nil {
-		_ = sysprog.Store(program.CompileReplayDelete(r), remove)
+		_ = store(program.CompileReplayDelete(r), remove)
 	}
 }
 

@@ -1,13 +1,11 @@
 package container
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -23,74 +21,6 @@ import (
 // a command line will come again nobody knows; one that has come before is
 // likely to. So only then is it stored, and engines, which give every
 // container a new name, leave nothing behind.
-
-// seenFile remembers the last seenMax command lines by their hash.
-const (
-	seenFile = "seen"
-	seenMax  = 64
-	storeMax = 1 << 20 // bytes of memory; beyond that the oldest go
-)
-
-// storing tells whether the program for a command line should be stored now.
-func storing(args []string) bool {
-	if len(args) == 0 || os.Geteuid() != 0 || !sysprog.CanReplay || sysprog.Faults {
-		return false
-	}
-	h := fnv.New64a()
-	for _, a := range args {
-		_, _ = h.Write([]byte(a + "\x00"))
-	}
-	sum := h.Sum64()
-	path := filepath.Join(sysprog.StoreDir, seenFile)
-	b, _ := os.ReadFile(path)
-	b = b[:len(b)/8*8]
-	for i := 0; i < len(b); i += 8 {
-		if binary.NativeEndian.Uint64(b[i:]) == sum {
-			return true
-		}
-	}
-	if len(b) >= seenMax*8 {
-		b = b[len(b)-(seenMax-1)*8:]
-	}
-	if os.MkdirAll(sysprog.StoreDir, 0o700) == nil {
-		_ = os.WriteFile(path, binary.NativeEndian.AppendUint64(b, sum), 0o600)
-	}
-	return false
-}
-
-// keep stores a program, and lets the oldest ones go for it.
-func keep(l *sysprog.List, args []string) error {
-	if err := sysprog.Store(l, args); err != nil {
-		return err
-	}
-	makeRoom()
-	return nil
-}
-
-// makeRoom removes the programs that were stored first until the rest is small
-// enough.
-func makeRoom() {
-	entries, err := os.ReadDir(sysprog.StoreDir)
-	if err != nil {
-		return
-	}
-	var size int64
-	var infos []os.FileInfo
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && e.Name() != seenFile {
-			infos = append(infos, info)
-			size += info.Size()
-		}
-	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
-	for _, info := range infos {
-		if size <= storeMax {
-			return
-		}
-		_ = os.Remove(filepath.Join(sysprog.StoreDir, info.Name()))
-		size -= info.Size()
-	}
-}
 
 // errUnwatched: a stored program could not see that a file is another.
 var errUnwatched = errors.New("a file cannot be watched")
@@ -259,7 +189,7 @@ func (k *creation) store() error {
 	if k.in.Wait {
 		k.c.foresee(nil)
 	}
-	return keep(p.List, k.c.replay)
+	return keepAgain(p.List, k.c.replay)
 }
 
 // become stores the start's program and executes us again, which runs it in
@@ -287,9 +217,9 @@ func (k *creation) execute(again bool, compile func(own string) (*program.Progra
 		}
 		return // it gave up just now
 	}
-	once := own
+	once, keep := own, keepOnce
 	if again && storing(k.c.replay) {
-		once = ""
+		once, keep = "", keepAgain
 	}
 	p, err := compile(once)
 	if err != nil || len(p.Warnings) > 0 { // which Go gives, and gives each time
@@ -369,7 +299,7 @@ func (k *creation) storeExec(o ExecOptions, in *program.ExecInput) error {
 	if err != nil {
 		return err
 	}
-	return keep(p.List, k.c.replay)
+	return keepAgain(p.List, k.c.replay)
 }
 
 // becomeExec is become for an exec. One whose process comes from a file, which

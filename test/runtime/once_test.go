@@ -97,6 +97,47 @@ func TestCreateStoresItsStartAndDelete(t *testing.T) {
 	}
 }
 
+// A command that is killed leaves a program that was to run once. A later one removes it.
+func TestProgramsOfKilledCommandsAreSwept(t *testing.T) {
+	t.Parallel()
+	modern(t)
+	alive, dead := newBundle(t, "sleep", "60"), newBundle(t, "sleep", "60")
+	for _, b := range []*bundle{alive, dead} {
+		b.write()
+		b.must("create", "--bundle", b.dir, b.id)
+	}
+	left := dead.stored("delete", dead.id)
+	program, err := os.ReadFile(left)
+	must(t, err)
+	dead.must("delete", "--force", dead.id)
+	kept := []string{alive.stored("start", alive.id), alive.stored("delete", alive.id)}
+	swept := []string{left, left + ".123", dead.stored("run", dead.id)}
+	old := time.Now().Add(-time.Hour)
+	for i, path := range swept {
+		text := program
+		if i > 0 { // of no container
+			text = append([]byte("whatever"), 0, 0)
+		}
+		must(t, os.WriteFile(path, text, 0o400))
+		must(t, os.Chtimes(path, old, old))
+	}
+	for _, path := range kept {
+		must(t, os.Chtimes(path, old, old))
+	}
+	eventually(t, "swept", func() bool {
+		must(t, os.Chtimes(filepath.Join(sysprog.StoreDir, "swept"), old, old))
+		b := newBundle(t, "exit", "0")
+		b.write()
+		b.must("run", "--bundle", b.dir, b.id)
+		return !there(swept[0]) && !there(swept[1]) && !there(swept[2])
+	})
+	for _, path := range kept {
+		if !there(path) {
+			t.Errorf("%s of a container that is there was removed", path)
+		}
+	}
+}
+
 // Another container of the same name must not be started as the first one was to be.
 func TestProgramsStoredAheadFitOneContainer(t *testing.T) {
 	t.Parallel()
