@@ -16,8 +16,8 @@ import (
 // a file in memory. Before, the new program has to show, in a child, that it
 // understands that file: after the execve there is no way back.
 //
-// A SIGTERM between the execve and the new program's first lines ends it, as it
-// does any program.
+// A SIGTERM around the execve may end the new program, as it does any in its
+// first milliseconds, or be lost.
 
 const (
 	envState  = "TARE_KEEPER_STATE" // descriptor of the state that is to be taken over
@@ -50,7 +50,9 @@ func (k *keeper) execute() error {
 	err = setCloseOnExec(fds, false)
 	if err == nil {
 		env := append(without(os.Environ(), Env, envState, envCheck), envState+"="+strconv.Itoa(fd))
+		_ = os.WriteFile(oomFile, k.own, 0) // what it finds is the engine's
 		err = syscall.Exec(program, k.o.Self, env)
+		_ = os.WriteFile(oomFile, oomNever, 0)
 	}
 	_ = setCloseOnExec(fds, true)
 	return fmt.Errorf("execute the new program: %w", err)
@@ -73,9 +75,12 @@ func writeState(s *state) (fd int, err error) {
 
 // check runs the new program, which has to say that it understands the state.
 func (k *keeper) check(program string, fd int) error {
+	if err := setCloseOnExec([]int{fd}, false); err != nil {
+		return err
+	}
 	pid, err := syscall.ForkExec(program, k.o.Self, &syscall.ProcAttr{
-		Env:   append(without(os.Environ(), Env, envState, envCheck), envCheck+"="+strconv.Itoa(socketFD)),
-		Files: []uintptr{0, 1, 2, uintptr(fd)},
+		Env:   append(without(os.Environ(), Env, envState, envCheck), envCheck+"="+strconv.Itoa(fd)),
+		Files: []uintptr{0, 1, 2},
 	})
 	if err != nil {
 		return fmt.Errorf("execute the new program: %w", err)

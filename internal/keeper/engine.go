@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,9 +18,6 @@ type engine struct {
 	since     time.Time
 	connected bool
 }
-
-// socketFD is the engine's end of the socket, in the engine.
-const socketFD = 3
 
 // start starts an engine: the one on trial if there is one.
 func (k *keeper) start(now time.Time) {
@@ -54,12 +52,19 @@ func (k *keeper) spawn() (pid, sock int, err error) {
 	case program == "":
 		program = "/proc/self/exe"
 	}
+	// Nobody else forks here, so only the engine gets it.
+	if err := setCloseOnExec(pair[1:], false); err != nil {
+		_ = unix.Close(pair[0])
+		return 0, -1, err
+	}
+	_ = os.WriteFile(oomFile, k.own, 0)
 	pid, err = syscall.ForkExec(program, k.o.Args, &syscall.ProcAttr{
-		Env:   append(without(k.o.Env, Env, envState, envCheck), Env+"="+strconv.Itoa(socketFD)),
-		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
+		Env:   append(without(k.o.Env, Env, envState, envCheck), Env+"="+strconv.Itoa(pair[1])),
+		Files: []uintptr{0, 1, 2},
 		// A terminal's signals come to us, and we pass them on once.
 		Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
+	_ = os.WriteFile(oomFile, oomNever, 0)
 	if err != nil {
 		_ = unix.Close(pair[0])
 		return 0, -1, fmt.Errorf("execute %s: %w", program, err)

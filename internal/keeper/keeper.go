@@ -46,6 +46,11 @@ const (
 	newPatience  = 30 * time.Second // a program from an upgrade must connect in this time
 )
 
+// What keeps a process from being killed when memory runs out: proc_pid_oom_score_adj(5).
+const oomFile = "/proc/self/oom_score_adj"
+
+var oomNever = []byte("-1000")
+
 // keeper is all state, which belongs to one goroutine.
 type keeper struct {
 	o    Options
@@ -58,6 +63,7 @@ type keeper struct {
 	trial   bool
 	replace bool // the trial has succeeded: we are to become that program, too
 
+	own    []byte        // oom_score_adj of the caller, and so of the engine
 	pause  time.Duration // before the last restart
 	due    time.Time     // when the engine is to be started
 	ending bool          // we were told to end: start no more engines
@@ -70,11 +76,15 @@ type keeper struct {
 }
 
 // Run runs the engine until it ends by itself with status 0, or ends after
-// SIGTERM or SIGINT, which Run passes on. It returns the status to exit with.
+// SIGTERM or SIGINT, which Run passes on, as it does SIGHUP, SIGQUIT, SIGUSR1 and
+// SIGUSR2. It returns the status to exit with.
 // The end of ctx is like a SIGTERM.
 //
 // The process belongs to it: it reaps every child, takes the signals, adopts
-// orphans (PR_SET_CHILD_SUBREAPER) and keeps the heap small.
+// orphans (PR_SET_CHILD_SUBREAPER), keeps the heap small and, if it
+// may, itself from being killed when memory runs out. The engine gets the caller's
+// environment, standard files, other files without close-on-exec, and
+// /proc/self/oom_score_adj.
 func Run(ctx context.Context, o Options) (status int, err error) {
 	if check := os.Getenv(envCheck); check != "" {
 		return checkState(check)
@@ -139,6 +149,8 @@ func (k *keeper) prepare() error {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
 	_ = os.WriteFile("/proc/self/comm", []byte("tare-keeper"), 0) // for ps
+	k.own, _ = os.ReadFile(oomFile)
+	_ = os.WriteFile(oomFile, oomNever, 0) // takes CAP_SYS_RESOURCE
 	raiseFileLimit()
 	fds := make([]int, 2)
 	if err := unix.Pipe2(fds, unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
@@ -146,7 +158,8 @@ func (k *keeper) prepare() error {
 	}
 	k.wake = fds[0]
 	k.sigs = make(chan os.Signal, 16)
-	signal.Notify(k.sigs, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	// SIGPIPE only to survive it: nobody may read what we log.
+	signal.Notify(k.sigs, unix.SIGCHLD, unix.SIGPIPE, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	go forward(k.sigs, fds[1])
 	return nil
 }
@@ -224,7 +237,8 @@ func (k *keeper) wait() error {
 	return nil
 }
 
-// signals acts on what was sent to us. SIGCHLD has only woken us.
+// signals acts on what was sent to us. SIGCHLD has only woken us; what others
+// mean is the engine's business.
 func (k *keeper) signals() {
 	var b [16]byte
 	for {
@@ -237,10 +251,10 @@ func (k *keeper) signals() {
 		}
 		for _, c := range b[:n] {
 			sig := unix.Signal(c)
-			if sig == unix.SIGCHLD {
+			if sig == unix.SIGCHLD || sig == unix.SIGPIPE {
 				continue
 			}
-			k.ending = k.ending || sig != unix.SIGHUP
+			k.ending = k.ending || sig == unix.SIGTERM || sig == unix.SIGINT
 			if k.engine.pid > 0 {
 				_ = unix.Kill(k.engine.pid, sig) // not reaped, so still its number
 			}

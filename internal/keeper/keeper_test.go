@@ -207,9 +207,42 @@ func TestUpgradeReplacesBoth(t *testing.T) {
 	if err := unix.Kill(engine, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if _, line := r.awaitEngine(3); line[2] != "new" || line[3] != "new" {
+	_, line = r.awaitEngine(3)
+	if line[2] != "new" || line[3] != "new" {
 		t.Errorf("the third engine is %q, want all new", line)
 	}
+	ours, err := os.ReadFile(oomFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line[4] != strings.TrimSpace(string(ours)) {
+		t.Errorf("the third engine's oom_score_adj is %s, want ours, %s", line[4], ours)
+	}
+	if may, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0); err != nil || may == 0 || os.Geteuid() != 0 {
+		return
+	}
+	r.await("the keeper's own oom_score_adj", func([][]string) bool { // it has the engine's while it forks
+		b, err := os.ReadFile(keeper + "/oom_score_adj")
+		return err == nil && strings.TrimSpace(string(b)) == "-1000"
+	})
+}
+
+// Nobody need read what the keeper says.
+func TestLogIsClosed(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	r := startLogging(t, write, "/proc/self/exe", "signals")
+	_ = read.Close()
+	for n := range 3 {
+		pid, _ := r.awaitEngine(n + 1)
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.awaitEngine(4)
 }
 
 // A new program that does not run, or never connects, is given up.

@@ -226,7 +226,11 @@ func upgradeRole(j *journal) error {
 	if err != nil {
 		return err
 	}
-	j.write("engine %d %s %s", os.Getpid(), filepath.Base(exe), filepath.Base(parent))
+	oom, err := os.ReadFile(oomFile)
+	if err != nil {
+		return err
+	}
+	j.write("engine %d %s %s %s", os.Getpid(), filepath.Base(exe), filepath.Base(parent), bytes.TrimSpace(oom))
 	if _, err := c.Get("asked"); errors.Is(err, os.ErrNotExist) {
 		if err := c.Put("asked", j.f); err != nil {
 			return err
@@ -300,10 +304,20 @@ func startKeeper(t *testing.T, role string, env ...string) *running {
 
 func startProgram(t *testing.T, program, role string, env ...string) *running {
 	t.Helper()
+	return startLogging(t, nil, program, role, env...)
+}
+
+// startLogging starts one whose standard error is a file; nil: it goes to the
+// test's log.
+func startLogging(t *testing.T, log *os.File, program, role string, env ...string) *running {
+	t.Helper()
 	r := &running{t: t, path: filepath.Join(t.TempDir(), "journal"), log: &bytes.Buffer{}, done: make(chan struct{})}
 	r.cmd = exec.Command(program)
 	r.cmd.Env = append(os.Environ(), append([]string{roleEnv + "=" + role, journalEnv + "=" + r.path}, env...)...)
 	r.cmd.Stderr = r.log
+	if log != nil {
+		r.cmd.Stderr = log
+	}
 	r.cmd.WaitDelay = time.Second // orphans may have stderr still
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -342,7 +356,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // await waits until the journal is as wanted, and returns its lines.
 func (r *running) await(what string, wanted func(lines [][]string) bool) [][]string {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		lines := r.lines()
 		if wanted(lines) {
 			return lines

@@ -106,12 +106,7 @@ func (k *keeper) upgrade(fd int) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
 		return unix.EACCES
 	}
-	// Out of the way of what an engine is given.
-	next, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 2*socketFD)
-	if err != nil {
-		return err
-	}
-	closeAll([]int{fd, k.next})
-	k.next, k.trial = next, false
+	closeAll([]int{k.next})
+	k.next, k.trial = fd, false
 	return nil
 }
