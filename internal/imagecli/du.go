@@ -42,6 +42,10 @@ func usageTable(c *cli.Call, u store.Usage) error {
 	w := tabwriter.NewWriter(c.Out, 0, 8, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "IMAGE\tLOGICAL\tOWN\tSHARED\tINLINE\tIN PACKS\tMETADATA\t")
 	for _, i := range u.Images {
+		if i.Damage != "" {
+			fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\t\n", label(i), damagedText)
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", label(i), size(i.Logical), size(i.Own), size(i.Shared),
 			size(i.Inline), size(i.Packed), size(i.Tree))
 	}

@@ -27,27 +27,25 @@ type listed struct {
 }
 
 func imagesCommand(s *session) cli.Command {
-	var asJSON, quiet bool
+	var l listing
 	return cli.Command{
 		Name:  "images",
 		Short: "list the images in the store",
-		Flags: func(f *cli.Flags) {
-			f.Bool(&asJSON, "json", "", "print JSON")
-			f.Bool(&quiet, "quiet", "q", "print the digests alone")
-		},
+		Flags: func(f *cli.Flags) { l.flags(f, "digests") },
 		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			all, err := st.Images()
 			if err != nil {
 				return err
 			}
-			if quiet {
+			if l.quiet {
+				var names []string
 				for _, i := range all {
-					fmt.Fprintln(c.Out, i.Digest)
+					names = append(names, i.Digest.String())
 				}
-				return nil
+				return l.names(c.Out, names)
 			}
 			list := listImages(st, all)
-			if asJSON {
+			if l.json {
 				return json.NewEncoder(c.Out).Encode(list)
 			}
 			return imageTable(c, list)
@@ -114,7 +112,7 @@ func imageTable(c *cli.Call, list []listed) error {
 		}
 		files, bytes := strconv.Itoa(l.Files), size(l.Size)
 		if l.Damage != "" {
-			files, bytes = "-", `damaged: see "tare store verify"`
+			files, bytes = "-", damagedText
 		}
 		for _, name := range names {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", familiar(name), l.Digest[7:19], created, files, bytes)

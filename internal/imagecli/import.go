@@ -115,7 +115,7 @@ func (p *importing) options(o *transfer.ImportOptions, names []string) error {
 	if p.platform != "" {
 		var err error
 		if of, err = platform.Parse(p.platform); err != nil {
-			return err
+			return fmt.Errorf("--%w", err)
 		}
 	}
 	o.Platform = v1.Platform{OS: of[0].OS, Architecture: of[0].Architecture, Variant: of[0].Variant}

@@ -1,6 +1,8 @@
 package imagecli
 
 import (
+	"fmt"
+
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/platform"
@@ -12,7 +14,7 @@ func chooser(name string) (func(v1.Index) (v1.Descriptor, error), error) {
 	if name != "" {
 		var err error
 		if wanted, err = platform.Parse(name); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--%w", err)
 		}
 	}
 	return func(x v1.Index) (v1.Descriptor, error) { return platform.Choose(x, wanted) }, nil

@@ -60,6 +60,9 @@ type jsonEvent struct {
 func (p *progress) event(e transfer.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.json && p.quiet && e.Kind != "resume" {
+		return
+	}
 	if p.json {
 		j := jsonEvent{Kind: e.Kind, Blob: e.Blob.String(), Current: e.Current, Total: e.Total}
 		if e.Cause != nil {

@@ -36,7 +36,7 @@ func rmiCommand(s *session) cli.Command {
 			}
 			if !noGC {
 				_, err := st.GC()
-				errs = append(errs, err, sweepStubs(st))
+				errs = append(errs, mendable(st, err), sweepStubs(st))
 			}
 			return errors.Join(errs...)
 		}),

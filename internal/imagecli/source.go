@@ -36,6 +36,11 @@ func (r *registries) access(note func(string)) (*registry.Access, error) {
 	o.Insecure = append(o.Insecure, r.insecure...)
 	o.CAFiles = append(o.CAFiles, r.caFiles...)
 	o.Note = note
+	for _, file := range r.caFiles {
+		if err := registry.CheckAuthority(file); err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+	}
 	if r.authFile != "" {
 		if _, err := os.Stat(r.authFile); err != nil {
 			return nil, fmt.Errorf("--authfile: %w", err) // of the usual files each may lack

@@ -3,7 +3,9 @@ package imagecli
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"tare.dev/tare/internal/layout"
@@ -38,5 +40,22 @@ func TestCredentialsThatAreNamedMustBeThere(t *testing.T) {
 	r := registries{authFile: filepath.Join(t.TempDir(), "none")}
 	if _, err := r.access(nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("access with an --authfile that is not there = %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+func TestErrorsNameTheirFlag(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{text, text + "-none"} {
+		r := registries{caFiles: []string{file}}
+		if _, err := r.access(nil); err == nil || !strings.HasPrefix(err.Error(), "--ca: ") {
+			t.Errorf("access with --ca %s = %v", file, err)
+		}
+	}
+	want := `--platform "a/b/c/d": want OS/ARCH or OS/ARCH/VARIANT`
+	if _, err := chooser("a/b/c/d"); err == nil || err.Error() != want {
+		t.Errorf("chooser = %v, want %s", err, want)
 	}
 }

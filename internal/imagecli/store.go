@@ -35,7 +35,7 @@ func gcCommand(s *session) cli.Command {
 			}
 			freed, err := st.GC()
 			if err != nil {
-				return err
+				return mendable(st, err)
 			}
 			if asJSON {
 				return json.NewEncoder(c.Out).Encode(freed)

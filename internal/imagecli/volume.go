@@ -33,29 +33,23 @@ func volumeCommand(s *session) cli.Command {
 }
 
 func volumeLs(s *session) cli.Command {
-	var asJSON, quiet bool
+	var l listing
 	return cli.Command{
 		Name: "ls", Short: "list volumes",
-		Flags: func(f *cli.Flags) {
-			f.Bool(&asJSON, "json", "", "print JSON")
-			f.Bool(&quiet, "quiet", "q", "print the names alone")
-		},
+		Flags: func(f *cli.Flags) { l.flags(f, "names") },
 		Run: func(c *cli.Call) error {
 			names, err := s.volumes()
 			if err != nil {
 				return err
 			}
-			if quiet {
-				for _, name := range names {
-					fmt.Fprintln(c.Out, name)
-				}
-				return nil
+			if l.quiet {
+				return l.names(c.Out, names)
 			}
 			all, err := s.describeVolumes(names)
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			if l.json {
 				return json.NewEncoder(c.Out).Encode(all)
 			}
 			w := tabwriter.NewWriter(c.Out, 0, 8, 3, ' ', 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"unsafe"
@@ -62,26 +63,21 @@ func aligned(size int) []byte {
 	return b[skip : skip+size]
 }
 
-// Resident tells how many bytes of an object are in the page cache (mincore(2)).
-func (d *Dir) Resident(digest Digest) (int64, error) {
-	f, err := d.Open(digest)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
+// Resident tells how many bytes of a file are in the page cache (mincore(2)).
+func Resident(f *os.File) (int64, error) {
 	st, err := f.Stat()
 	if err != nil || st.Size() == 0 {
 		return 0, err
 	}
 	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return 0, d.fail("mmap", digest, err)
+		return 0, &fs.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
 	defer unix.Munmap(m)
 	page := os.Getpagesize()
 	vec := make([]byte, (len(m)+page-1)/page)
 	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), uintptr(unsafe.Pointer(&vec[0]))); errno != 0 {
-		return 0, d.fail("mincore", digest, errno)
+		return 0, &fs.PathError{Op: "mincore", Path: f.Name(), Err: errno}
 	}
 	var n int64
 	for _, v := range vec {

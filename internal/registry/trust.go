@@ -35,6 +35,12 @@ func newTrust(files, dirs []string) (trust, error) {
 	return t, err
 }
 
+// CheckAuthority tells what is wrong with a file that is to be one of Options.CAFiles.
+func CheckAuthority(file string) error {
+	_, err := trust{files: []string{file}}.pool(nil)
+	return err
+}
+
 // config returns the TLS configuration for a host, and whether it is this host's own.
 func (t trust) config(host string) (config *tls.Config, own bool, err error) {
 	config = &tls.Config{

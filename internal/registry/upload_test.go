@@ -123,6 +123,7 @@ func TestUploadOverABadLink(t *testing.T) {
 			}
 			l := badLink(t, distribution.Start(t, v, distribution.Config{}).Host, 3<<20, 2)
 			c := newClient(t, l.Addr().String(), Options{Insecure: []string{l.Addr().String()}})
+			c.a.retrier.wait = firstWait // the registry must have seen that the connection broke
 			d := describeBytes("x", blob)
 			if err := c.Put(within(t, time.Minute), d, bytes.NewReader(blob)); err != nil {
 				t.Fatal(err)

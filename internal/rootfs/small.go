@@ -28,6 +28,11 @@ func (m *Mounter) small(t Tree) ([]string, error) {
 
 const smallDir = "small"
 
+// PackDirs is where packs would be mounted, whichever kind they are.
+func (m *Mounter) PackDirs(key string) []string {
+	return []string{filepath.Join(m.Run, "packs", key), filepath.Join(m.Run, smallDir, key)}
+}
+
 // sweepSmall unmounts the packs of small files that no overlay is made of. Mounted a second time a pack would
 // share no page with the first, so one that is in use stays. The caller has the lock.
 func (m *Mounter) sweepSmall() error {

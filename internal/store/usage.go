@@ -24,7 +24,7 @@ type Usage struct {
 	Unique  int64 `json:"uniqueBytes"`  // what they take here
 	Trees   int64 `json:"treeBytes"`    // metadata, with the small files in it
 	Packs   int64 `json:"packBytes"`    // compressed
-	Garbage int64 `json:"garbageBytes"` // objects that no image refers to
+	Garbage int64 `json:"garbageBytes"` // objects that no image refers to; 0 where an image cannot be read
 	OnDisk  int64 `json:"onDiskBytes"`  // of the objects, packs and trees, in blocks of the file system
 
 	fetched map[string]bool // files of packs that are compressed
@@ -39,7 +39,8 @@ type ImageUsage struct {
 	Shared  int64         `json:"sharedBytes"` // with any other image
 	Inline  int64         `json:"inlineBytes"` // small files, in the tree
 	Tree    int64         `json:"treeBytes"`
-	Packed  int64         `json:"packedBytes"` // contents that are in packs
+	Packed  int64         `json:"packedBytes"`      // contents that are in packs
+	Damage  string        `json:"damage,omitempty"` // why it cannot be read, and counts for nothing
 }
 
 // A reference is an object in an image.
@@ -56,11 +57,16 @@ func (s *Store) Usage() (Usage, error) {
 	}
 	u := Usage{fetched: map[string]bool{}, Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
 	var refs []ref
+	damaged := false
 	for n, i := range images {
 		u.Shared[n] = make([]int64, len(images))
-		if refs, err = s.read(&u, n, i, refs); err != nil && i.there() {
-			return u, err
+		all, err := s.read(&u, n, i, refs)
+		if err != nil && i.there() {
+			u.Images[n] = ImageUsage{Digest: i.Digest, Names: i.Names, Damage: err.Error()}
+			damaged = true
+			continue
 		}
+		refs = all
 	}
 	slices.SortFunc(refs, func(a, b ref) int {
 		if c := compareItems(a.item, b.item); c != 0 {
@@ -70,7 +76,11 @@ func (s *Store) Usage() (Usage, error) {
 	})
 	refs = slices.Compact(refs)
 	u.share(refs)
-	return u, s.onDisk(&u, refs)
+	err = s.onDisk(&u, refs)
+	if damaged {
+		u.Garbage = 0 // what that image needs is not known
+	}
+	return u, err
 }
 
 // read adds the objects of one image to refs.
