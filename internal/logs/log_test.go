@@ -306,9 +306,11 @@ func TestTerminal(t *testing.T) {
 func TestTerminalThatNobodyHasOpenGoesOn(t *testing.T) {
 	c := newContainer(t, Options{})
 	master, slave := openTerminal(t)
+	setLock(t, master, 1) // as it may still be when the log gets it
 	if err := c.StartTerminal(master); err != nil {
 		t.Fatal(err)
 	}
+	setLock(t, master, 0)
 	total := int64(0)
 	for i := range 5 {
 		f, err := os.OpenFile(slave.Name(), os.O_RDWR|unix.O_NOCTTY, 0)
@@ -340,6 +342,13 @@ func TestTerminalThatNobodyHasOpenGoesOn(t *testing.T) {
 	}
 }
 
+func setLock(t testing.TB, master *os.File, to int) {
+	t.Helper()
+	if err := withFd(master, func(fd int) error { return unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, to) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func openTerminal(t testing.TB) (master, slave *os.File) {
 	t.Helper()
 	m, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -351,9 +360,7 @@ func openTerminal(t testing.TB) (master, slave *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.IoctlSetPointerInt(m, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
+	setLock(t, master, 0)
 	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -42,9 +42,9 @@ func newSource(l *Log, stream byte, f *os.File, relay [2]*os.File) (*source, err
 	return s, nil
 }
 
-// openPeer opens the terminal's other end, again when it was hung up because the leader of its
-// session has ended. TIOCGPTPEER is of Linux 4.13; without it a terminal ends when nobody has
-// it open.
+// openPeer opens the terminal's other end. While that is locked it cannot, and is asked again
+// when nobody has the terminal open. TIOCGPTPEER is of Linux 4.13; without it a terminal ends
+// when nobody has it open.
 func (s *source) openPeer() bool {
 	s.closePeer()
 	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
