@@ -83,6 +83,9 @@ func adoptCommand(s *session) cli.Command {
 			if o.Skip = skip; len(skip) == 0 {
 				o.Skip = store.DefaultSkip()
 			}
+			o.Waiting = func(path string) {
+				fmt.Fprintf(c.Err, "waiting for the program that has locked %s\n", path)
+			}
 			a, err := st.Adopt(ctx, dir, o)
 			if err != nil {
 				return err

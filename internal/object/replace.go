@@ -85,7 +85,7 @@ var ErrOtherDevice = errors.New("on another file system than the store")
 
 // Adopt makes a file that stands elsewhere on the same file system the object itself, whether or not
 // the object was there: one inode then serves both. The file must never change again. It returns the bytes of
-// the file that was the object before.
+// the file that was the object before. One that another program has locked (flock(2)) is unix.EWOULDBLOCK.
 func (d *Dir) Adopt(f *os.File, digest Digest) (was int64, err error) {
 	var mine, theirs unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &theirs); err != nil {
@@ -97,7 +97,7 @@ func (d *Dir) Adopt(f *os.File, digest Digest) (was int64, err error) {
 		}
 		was = mine.Size
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // see sweep
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { // see sweep
 		return 0, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
 	tmp := filepath.Join(d.path, "0", unfinished+"adopt-"+digest.String())

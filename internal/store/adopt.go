@@ -39,6 +39,8 @@ type AdoptOptions struct {
 	Inline int64
 	Arch   string
 	Limits tree.Limits
+	// Waiting is told of a file that is waited for, because another program has locked it (flock(2)); may be nil.
+	Waiting func(path string)
 }
 
 // DefaultSkip is what of a system changes while it runs, or is not its own.
@@ -258,10 +260,31 @@ func (w *adopter) contents(name string, in *erofs.Inode) error {
 		return fmt.Errorf("%s: changed while it was read", name)
 	}
 	d := object.Digest(h.Sum(nil))
-	was, err := w.store.objects.Adopt(f, d)
+	was, err := w.take(f, d)
 	w.done.Saved += was
 	in.Redirect = d.Redirect()
 	return err
+}
+
+// lockPause is how often a file is tried that is locked. To wait in the kernel could not be interrupted.
+const lockPause = 100 * time.Millisecond
+
+// take makes a file an object, when nobody has it locked.
+func (w *adopter) take(f *os.File, d object.Digest) (was int64, err error) {
+	for told := false; ; told = true {
+		was, err = w.store.objects.Adopt(f, d)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return was, err
+		}
+		if !told && w.o.Waiting != nil {
+			w.o.Waiting(f.Name())
+		}
+		select {
+		case <-w.ctx.Done():
+			return 0, err
+		case <-time.After(lockPause):
+		}
+	}
 }
 
 func (w *adopter) xattrs(name string) ([]erofs.Xattr, error) {
