@@ -21,6 +21,7 @@ import (
 	"tare.dev/tare/internal/dockerapi"
 	"tare.dev/tare/internal/engine"
 	"tare.dev/tare/internal/keeper"
+	"tare.dev/tare/internal/resident"
 )
 
 const daemonLong = `Run the engine: it looks after containers and serves the Docker Engine API on the socket RUN/tare.sock,
@@ -29,6 +30,9 @@ else, and the engine, which the keeper starts again when it dies. Containers do 
 
 // engineMemory is what the engine's heap is to stay below, in bytes.
 const engineMemory = 24 << 20
+
+// restAfter is how long after a request the engine gives back what it needs no more.
+const restAfter = time.Second
 
 // DaemonOptions say what the program is.
 type DaemonOptions struct {
@@ -127,7 +131,9 @@ func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) 
 		}
 		listeners = append(listeners, l)
 	}
+	rest := time.AfterFunc(restAfter, resident.Trim)
 	server := &http.Server{
+		ConnState:         func(net.Conn, http.ConnState) { rest.Reset(restAfter) },
 		Handler:           dockerapi.New(e, dockerapi.Options{Version: d.o.Version, Commit: d.o.Commit}),
 		ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		BaseContext: func(net.Listener) context.Context { return e.Context() },
@@ -138,7 +144,6 @@ func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) 
 		go func() { ended <- server.Serve(l) }()
 	}
 	log.Info("the engine serves", "hosts", d.hosts)
-	debug.FreeOSMemory() // of what only the start took
 	select {
 	case err := <-ended:
 		return err

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/resident"
 )
 
 // serve answers the requests that are there; or the first of very many.
@@ -90,6 +92,7 @@ func (k *keeper) reply(errno unix.Errno, payload []byte, files []int) {
 // its program is to take our place, too.
 func (k *keeper) connected() {
 	k.engine.connected = true
+	resident.Program() // there is little left to do
 	if !k.trial {
 		return
 	}
