@@ -88,7 +88,7 @@ func (r *report) judge() {
 	last := len(counts) - 1
 	add("memory with five containers, MiB", float64(own.Five)/(1<<20), 12)
 	add("memory for each container more, KiB", float64(own.Memory[last]-own.Memory[1])/float64(counts[last]-counts[1])/1024, 64)
-	add("installed, MB", float64(own.Installed)/1e6, 14)
+	add("installed, MiB", float64(own.Installed)/(1<<20), 14)
 	add("written by a start and a stop, bytes", float64(own.StartWrites), 0)
 	add("written while idle, bytes", float64(own.IdleWrites), 0)
 	add("written by 10 MiB of output, bytes", float64(own.OutputWrites), 0)
