@@ -88,8 +88,7 @@ func (m *Manager) attach(netns *os.File, n *netRecord, e Endpoint) (*endpointRec
 	}
 	r.Stage = making
 	m.record.Endpoints = append(slices.DeleteFunc(m.record.Endpoints, func(x *endpointRecord) bool { return x == old }), r)
-	err = m.save()
-	if err == nil {
+	if err = m.prepare(netns, r); err == nil {
 		err = m.connect(netns, n, set, r)
 	}
 	if err == nil {
@@ -106,6 +105,22 @@ func (m *Manager) attach(netns *os.File, n *netRecord, e Endpoint) (*endpointRec
 		err = errors.Join(err, m.save())
 	}
 	return nil, err
+}
+
+// prepare finds out which ports and what name of an interface there are to be had, and records what
+// is about to be made. The ports' sockets end with the process, so they can come first.
+func (m *Manager) prepare(netns *os.File, r *endpointRecord) error {
+	claims, err := m.claimAll(r)
+	if err != nil {
+		return err
+	}
+	m.claims[r.key()] = claims
+	if r.Interface == "" {
+		if r.Interface, err = freeName(netns); err != nil {
+			return err
+		}
+	}
+	return m.save()
 }
 
 func checkPorts(n *netRecord, set settings, ports []Port) error {
@@ -127,20 +142,6 @@ func vethName(network, container string) string {
 
 // connect makes in the kernel what r says.
 func (m *Manager) connect(netns *os.File, n *netRecord, set settings, r *endpointRecord) error {
-	claims, err := m.claimAll(r)
-	if err != nil {
-		return err
-	}
-	m.claims[r.key()] = claims
-	if r.Interface == "" {
-		if r.Interface, err = freeName(netns); err != nil {
-			return err
-		}
-	}
-	// The names of interfaces and the ports that were found out.
-	if err := m.save(); err != nil {
-		return err
-	}
 	s, err := dialIn(m.netns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
@@ -157,14 +158,17 @@ func (m *Manager) connect(netns *os.File, n *netRecord, set settings, r *endpoin
 			return err
 		}
 	}
-	if err := configure(netns, n, set, r); err != nil {
-		return err
-	}
 	host, err := s.link(r.Veth)
 	if err != nil {
 		return err
 	}
-	return s.up(host.index)
+	if err := s.up(host.index); err != nil {
+		return err
+	}
+	if err := configure(netns, n, set, r); err != nil {
+		return err
+	}
+	return m.wake(s, n, r.Veth)
 }
 
 func (r *endpointRecord) key() string { return r.Container + " " + r.NetworkID }
@@ -188,13 +192,31 @@ func (m *Manager) connectPair(s *socket, netns *os.File, set settings, r *endpoi
 	if err != nil {
 		return err
 	}
-	if err := within(m.netns, func() error { return noIPv6(r.Veth) }); err != nil { // a port of a bridge has no use for it
+	if err := within(m.netns, func() error { return setIPv6(r.Veth, false) }); err != nil { // a port of a bridge has no use for it
 		return err
 	}
-	if !set.apart {
-		return nil
+	if set.apart {
+		return s.isolate(host.index)
 	}
-	return s.isolate(host.index)
+	return m.turnBack(s, host.index)
+}
+
+// bridgeFilter is on where br_netfilter lets the host's filter, and its translation of addresses, see
+// what a bridge passes on. It belongs to the whole host (Kubernetes needs it), so it stays as it is.
+const bridgeFilter = "bridge/bridge-nf-call-iptables"
+
+// turnBack lets a member reach its own published port where the bridge itself sends the packet back to it.
+func (m *Manager) turnBack(s *socket, index int) error {
+	return within(m.netns, func() error {
+		off, err := isOff(bridgeFilter)
+		if off || errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.hairpin(index)
+	})
 }
 
 func (m *Manager) connectMacvlan(s *socket, netns *os.File, n *netRecord, set settings, r *endpointRecord) error {

@@ -198,23 +198,57 @@ func (m *Manager) raiseBridge(s *socket, n *netRecord, set settings) error {
 	}
 	err = within(m.netns, func() error {
 		err := sysctl("ipv4/conf/"+set.bridge+"/route_localnet", "1")
-		if err == nil && !n.IPv6 {
-			err = noIPv6(set.bridge)
+		if err == nil {
+			err = setIPv6(set.bridge, n.IPv6)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.addAddress(l.index, netip.PrefixFrom(n.Gateway, n.Subnet.Bits()), false); err != nil {
+	return raiseAddresses(s, n, l.index)
+}
+
+func raiseAddresses(s *socket, n *netRecord, bridge int) error {
+	if err := s.addAddress(bridge, netip.PrefixFrom(n.Gateway, n.Subnet.Bits()), false); err != nil {
 		return err
 	}
 	if n.IPv6 {
-		if err := s.addAddress(l.index, netip.PrefixFrom(n.Gateway6, n.Subnet6.Bits()), false); err != nil {
+		if err := s.addAddress(bridge, netip.PrefixFrom(n.Gateway6, n.Subnet6.Bits()), false); err != nil {
 			return err
 		}
 	}
-	return s.up(l.index)
+	return s.setUp(bridge, true)
+}
+
+// wake makes sure that packets pass from now on. A bridge that gets its first port tells so to a
+// worker of the kernel that may take a second to let it send; until then all is dropped, and who asked for a
+// name waits for five. Linux 6.8 does that worker's work when it is asked for the interface. Before,
+// a bridge that goes up with its port there is ready at once.
+func (m *Manager) wake(s *socket, n *netRecord, veth string) error {
+	set, err := n.settings()
+	if err != nil {
+		return err
+	}
+	if _, err := s.link(veth); err != nil {
+		return err
+	}
+	bridge, err := s.link(set.bridge)
+	if err != nil || bridge.state == operational {
+		return err
+	}
+	return bounce(s, n, bridge.index)
+}
+
+// bounce sets a bridge down and up. It loses its IPv6 addresses with that.
+func bounce(s *socket, n *netRecord, bridge int) error {
+	if err := s.setUp(bridge, false); err != nil {
+		return err
+	}
+	if err := s.setUp(bridge, true); err != nil {
+		return err
+	}
+	return raiseAddresses(s, n, bridge)
 }
 
 // Remove takes a network away that nothing is attached to. Addresses kept in it are given back.

@@ -12,13 +12,13 @@ import (
 
 // link is an interface as the kernel lists it.
 type link struct {
-	index, master int
-	name          string
-	group         uint32
-	flags         uint32
-	mtu           uint32
-	mac           net.HardwareAddr
+	index int
+	name  string
+	group uint32
+	state byte // of RFC 2863
 }
+
+const operational = 6 // IF_OPER_UP of linux/if.h
 
 // linkHeader is struct ifinfomsg.
 func linkHeader(family byte, index int, up bool) []byte {
@@ -36,20 +36,15 @@ func parseLink(b []byte) (link, bool) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return link{}, false
 	}
-	l := link{index: int(int32(binary.NativeEndian.Uint32(b[4:]))), flags: binary.NativeEndian.Uint32(b[8:])}
+	l := link{index: int(int32(binary.NativeEndian.Uint32(b[4:])))}
 	for kind, value := range attributes(b[unix.SizeofIfInfomsg:]) {
 		switch {
 		case kind == unix.IFLA_IFNAME:
 			l.name = text(value)
-		case kind == unix.IFLA_ADDRESS:
-			l.mac = append(net.HardwareAddr(nil), value...)
-		case len(value) != 4:
-		case kind == unix.IFLA_GROUP:
+		case kind == unix.IFLA_OPERSTATE && len(value) == 1:
+			l.state = value[0]
+		case kind == unix.IFLA_GROUP && len(value) == 4:
 			l.group = binary.NativeEndian.Uint32(value)
-		case kind == unix.IFLA_MASTER:
-			l.master = int(binary.NativeEndian.Uint32(value))
-		case kind == unix.IFLA_MTU:
-			l.mtu = binary.NativeEndian.Uint32(value)
 		}
 	}
 	return l, true
@@ -100,10 +95,10 @@ func (s *socket) link(name string) (link, error) {
 	return found, nil
 }
 
-// addBridge makes a bridge that is up. Its own MAC keeps it from taking on those of its ports one
+// addBridge makes a bridge that is down. Its own MAC keeps it from taking on those of its ports one
 // after the other, which would leave wrong ones in the containers' neighbour tables.
 func (s *socket) addBridge(name string, group uint32, mac net.HardwareAddr, mtu int) error {
-	m := request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, linkHeader(unix.AF_UNSPEC, 0, true))
+	m := request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, linkHeader(unix.AF_UNSPEC, 0, false))
 	m.text(unix.IFLA_IFNAME, name)
 	m.uint32(unix.IFLA_GROUP, group)
 	m.bytes(unix.IFLA_ADDRESS, mac)
@@ -182,6 +177,16 @@ func (s *socket) addMacvlan(parent int, p pair) error {
 	return nil
 }
 
+// hairpin lets a port of a bridge be sent what came from it.
+func (s *socket) hairpin(index int) error {
+	m := request(unix.RTM_SETLINK, 0, linkHeader(unix.AF_BRIDGE, index, false))
+	m.nest(unix.IFLA_PROTINFO, func() { m.uint8(unix.IFLA_BRPORT_MODE, 1) })
+	if err := s.do(m); err != nil {
+		return fmt.Errorf("set hairpin mode of port of bridge: %w", err)
+	}
+	return nil
+}
+
 // isolate keeps a port of a bridge from sending to other isolated ports. A kernel before 4.18 takes the
 // wish and does nothing, so it is asked what it has.
 func (s *socket) isolate(index int) error {
@@ -208,9 +213,13 @@ func (s *socket) isolate(index int) error {
 	return nil
 }
 
-func (s *socket) up(index int) error {
-	if err := s.do(request(unix.RTM_NEWLINK, 0, linkHeader(unix.AF_UNSPEC, index, true))); err != nil {
-		return fmt.Errorf("set interface up: %w", err)
+func (s *socket) up(index int) error { return s.setUp(index, true) }
+
+func (s *socket) setUp(index int, up bool) error {
+	h := linkHeader(unix.AF_UNSPEC, index, up)
+	binary.NativeEndian.PutUint32(h[12:], unix.IFF_UP) // what is to change
+	if err := s.do(request(unix.RTM_NEWLINK, 0, h)); err != nil {
+		return fmt.Errorf("set interface up or down: %w", err)
 	}
 	return nil
 }

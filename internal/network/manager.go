@@ -32,7 +32,10 @@ type Manager struct {
 
 	mu     sync.Mutex // the only lock of the package but the resolver's own, which are taken under it
 	record record
-	claims map[string][]*claim // by container and network
+	filter *socket // to nf_tables; nil: to be opened
+	// noStrict tells that there is no table for bridges, which only networks need that keep members apart.
+	noStrict bool
+	claims   map[string][]*claim // by container and network
 }
 
 // Open goes on with the record in dir, which is in memory (below /run) and made when it is not there.
@@ -70,6 +73,10 @@ func (m *Manager) Close() error {
 		release(c)
 	}
 	clear(m.claims)
+	if m.filter != nil {
+		m.filter.close()
+		m.filter = nil
+	}
 	return m.resolver.close()
 }
 

@@ -22,7 +22,6 @@ func within(netns *os.File, f func() error) error {
 			result <- err
 			return // what the thread is in now is unknown: it ends with the goroutine that keeps its lock
 		}
-		defer home.Close()
 		err = f()
 		// A thread that cannot go back would be a trap for whoever runs on it next, so it keeps its
 		// lock; one that can is not thrown away: it may be the first thread, which never ends and
@@ -30,6 +29,7 @@ func within(netns *os.File, f func() error) error {
 		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}
+		_ = home.Close()
 		result <- err
 	}()
 	return <-result

@@ -43,8 +43,8 @@ func freeName(netns *os.File) (string, error) {
 func configure(netns *os.File, n *netRecord, set settings, r *endpointRecord) error {
 	var s *socket
 	err := within(netns, func() (err error) {
-		if s, err = dial(unix.NETLINK_ROUTE); err == nil && !n.IPv6 {
-			err = noIPv6(r.Interface)
+		if s, err = dial(unix.NETLINK_ROUTE); err == nil {
+			err = setIPv6(r.Interface, n.IPv6)
 		}
 		return err
 	})

@@ -144,23 +144,28 @@ func (p *Port) bindAll(port uint16) (*claim, uint16, error) {
 	return c, port, nil
 }
 
-func bind(at netip.AddrPort, proto string) (fd int, port uint16, err error) {
+// bind makes a socket that is bound, and tells its port.
+func bind(at netip.AddrPort, proto string) (int, uint16, error) {
 	kind := unix.SOCK_STREAM
 	if proto == "udp" {
 		kind = unix.SOCK_DGRAM
 	}
-	fd, err = unix.Socket(int(family(at.Addr())), kind|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(int(family(at.Addr())), kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, 0, os.NewSyscallError("socket", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
+	port, err := bindSocket(fd, at, kind)
+	if err != nil {
+		_ = unix.Close(fd)
+		return 0, 0, err
+	}
+	return fd, port, nil
+}
+
+func bindSocket(fd int, at netip.AddrPort, kind int) (uint16, error) {
 	if at.Addr().Is6() {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return 0, 0, os.NewSyscallError("setsockopt", err)
+			return 0, os.NewSyscallError("setsockopt", err)
 		}
 	}
 	// TCP connections of the past keep their port for a minute, and are no reason to refuse it. The
@@ -170,13 +175,13 @@ func bind(at netip.AddrPort, proto string) (fd int, port uint16, err error) {
 		defer func() { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0) }()
 	}
 	if err := unix.Bind(fd, sockaddr(at)); err != nil {
-		return 0, 0, os.NewSyscallError("bind", err)
+		return 0, os.NewSyscallError("bind", err)
 	}
-	got, err := unix.Getsockname(fd)
+	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return 0, 0, os.NewSyscallError("getsockname", err)
+		return 0, os.NewSyscallError("getsockname", err)
 	}
-	return fd, addrPort(got).Port(), nil
+	return addrPort(name).Port(), nil
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -207,7 +212,7 @@ func (m *Manager) claimAll(e *endpointRecord) ([]*claim, error) {
 			if errors.As(err, &taken) && errors.Is(err, unix.EADDRINUSE) {
 				taken.Holder = m.holder(taken.Port, e)
 			}
-			return nil, fmt.Errorf("attach %s: %w", short(e.Container), err)
+			return nil, err
 		}
 		claims = append(claims, c)
 	}

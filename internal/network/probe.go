@@ -72,12 +72,7 @@ func (m *Manager) probePorts() error {
 	t.portMaps([]view{v})
 	t.chain(chain{"arriving", "nat", hookPrerouting, priorityDestination})
 	portRulesIn(t, "arriving")
-	s, err := dialIn(m.netns, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.batch(append(t.messages, removal(t.family, t.name).messages...))
+	return m.transact(append(t.messages, removal(t.family, t.name)...))
 }
 
 // probeLink asks for an interface of a kind that cannot be made, for lack of all it needs: the kernel

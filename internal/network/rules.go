@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -37,11 +38,36 @@ func (m *Manager) views() []view {
 
 // applyRules puts the filter of the record in the place of the one the kernel has.
 func (m *Manager) applyRules() error {
+	if len(m.families) == 0 {
+		if len(m.views()) == 0 {
+			return nil
+		}
+		return ErrNoNetfilter
+	}
+	err := m.sendRules(nil)
+	if err != nil { // a table of another version's may have other sets by the same names
+		var old []*message
+		for _, family := range m.families {
+			old = append(old, removal(family, tableName)...)
+		}
+		err = m.sendRules(old)
+	}
+	if err != nil {
+		return fmt.Errorf("replace table %s of nf_tables: %w", tableName, err)
+	}
+	return nil
+}
+
+// sendRules sends the filter of the record as one transaction, behind other messages.
+func (m *Manager) sendRules(messages []*message) error {
 	views := m.views()
-	var messages []*message
+	apart := slices.ContainsFunc(views, func(v view) bool { return v.apart })
 	for _, family := range m.families {
-		if len(views) == 0 {
-			messages = append(messages, removal(family, tableName).messages...)
+		if family == unix.NFPROTO_BRIDGE && !apart && m.noStrict {
+			continue // to end a table that is not there costs the kernel ten milliseconds, too
+		}
+		if len(views) == 0 || family == unix.NFPROTO_BRIDGE && !apart {
+			messages = append(messages, removal(family, tableName)...)
 			continue
 		}
 		t := newTable(family, tableName)
@@ -52,21 +78,29 @@ func (m *Manager) applyRules() error {
 		}
 		messages = append(messages, t.messages...)
 	}
-	if len(m.families) == 0 {
-		if len(views) == 0 {
-			return nil
-		}
-		return ErrNoNetfilter
-	}
-	s, err := dialIn(m.netns, unix.NETLINK_NETFILTER)
-	if err != nil {
+	if err := m.transact(messages); err != nil {
 		return err
 	}
-	defer s.close()
-	if err := s.batch(messages); err != nil {
-		return fmt.Errorf("replace table %s of nf_tables: %w", tableName, err)
-	}
+	m.noStrict = !apart
 	return nil
+}
+
+// transact sends a batch to nf_tables, through a socket that stays: when one is closed the kernel
+// waits for its clean-up of the last transactions, ten milliseconds and more.
+func (m *Manager) transact(messages []*message) error {
+	if m.filter == nil {
+		s, err := dialIn(m.netns, unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		m.filter = s
+	}
+	err := m.filter.batch(messages)
+	if err != nil { // more answers to it may come
+		m.filter.close()
+		m.filter = nil
+	}
+	return err
 }
 
 const tableName = "tare"
@@ -76,15 +110,10 @@ const tableName = "tare"
 // translates addresses only since Linux 5.2, and is not there in a kernel without IPv6.
 func (m *Manager) probeFamilies() error {
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_BRIDGE} {
-		s, err := dialIn(m.netns, unix.NETLINK_NETFILTER)
+		err := m.transact(newTable(family, tableName+"-probe").probe(family))
 		if errors.Is(err, unix.EPROTONOSUPPORT) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		err = s.batch(newTable(family, tableName+"-probe").probe(family))
-		s.close()
 		if errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("probe nf_tables: %w", err)
 		}
@@ -107,7 +136,7 @@ func (t *table) probe(family byte) []*message {
 		t.chain(chain{"source", "nat", hookPostrouting, prioritySource})
 		t.rule("source", translated(), masquerade())
 	}
-	return append(t.messages, removal(family, t.name).messages...)
+	return append(t.messages, removal(family, t.name)...)
 }
 
 func meta0(key uint32, value []byte) []expression {
@@ -320,13 +349,10 @@ func (t *table) portMaps(views []view) bool {
 			}
 		}
 	}
-	if len(anywhere)+len(at) == 0 {
-		return false
-	}
 	value, valueSize := kind<<6|typeService, size+4
 	t.set(portsAnywhere, setKind{typeProto<<6 | typeService, 8, value, valueSize}, anywhere)
 	t.set(portsAt, setKind{kind<<12 | typeProto<<6 | typeService, size + 8, value, valueSize}, at)
-	return true
+	return len(anywhere)+len(at) > 0
 }
 
 func (t *table) portElement(e *endpointRecord, p Port) (element []byte, exact bool) {
@@ -377,9 +403,6 @@ func portRules(t *table, views []view) {
 				pairs6 = append(pairs6, append(nameBytes(e.Veth), e.IP6.AsSlice()...))
 			}
 		}
-	}
-	if len(strict) == 0 {
-		return
 	}
 	t.set("strict", setKind{key: typeName, keySize: nameSize}, strict)
 	t.set("own4", setKind{key: typeName<<6 | typeIP4, keySize: nameSize + 4}, pairs4)

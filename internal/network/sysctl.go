@@ -26,9 +26,15 @@ func sysctl(name, value string) error {
 	return nil
 }
 
-// noIPv6 keeps an interface without IPv6. A kernel without it has nothing to set.
-func noIPv6(name string) error {
-	err := sysctl("ipv6/conf/"+name+"/disable_ipv6", "1")
+// setIPv6 keeps an interface without IPv6, or lets it have addresses at once: an interface that still
+// searches for others with its link's address (RFC 4862 section 5.4) asks for no neighbour, so packets
+// would be held up for a second or two. A kernel without IPv6 has nothing to set.
+func setIPv6(name string, wanted bool) error {
+	key, value := "disable_ipv6", "1"
+	if wanted {
+		key, value = "accept_dad", "0"
+	}
+	err := sysctl("ipv6/conf/"+name+"/"+key, value)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

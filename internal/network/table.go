@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// table collects the messages that put one table of nf_tables in the place of the one of the same
-// name (linux/netfilter/nf_tables.h). Sent as one batch, packets meet the old table or the new one.
+// table collects the messages that give one table of nf_tables other contents
+// (linux/netfilter/nf_tables.h). Sent as one batch, packets meet the old contents or the new ones.
 type table struct {
 	family   byte // unix.NFPROTO_IPV4 and so on
 	name     string
@@ -16,19 +16,20 @@ type table struct {
 	sets     uint32
 }
 
-// newTable begins with the end of the old table, which is made first so that there always is one.
+// newTable begins with the table, which may be there with its chains and sets: chain and set empty
+// those before they fill them. Chains that stay keep their hooks, which take the kernel ten
+// milliseconds to end.
 func newTable(family byte, name string) *table {
-	t := removal(family, name)
+	t := &table{family: family, name: name}
 	t.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE).text(unix.NFTA_TABLE_NAME, name)
 	return t
 }
 
-// removal only ends the old table.
-func removal(family byte, name string) *table {
-	t := &table{family: family, name: name}
-	t.add(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE).text(unix.NFTA_TABLE_NAME, name)
+// removal ends a table, which is made first so that there always is one.
+func removal(family byte, name string) []*message {
+	t := newTable(family, name)
 	t.add(unix.NFT_MSG_DELTABLE, 0).text(unix.NFTA_TABLE_NAME, name)
-	return t
+	return t.messages
 }
 
 func (t *table) add(kind, flags uint16) *message {
@@ -67,6 +68,9 @@ func (t *table) chain(c chain) {
 		m.network32(unix.NFTA_HOOK_PRIORITY, uint32(c.priority))
 	})
 	m.text(unix.NFTA_CHAIN_TYPE, c.kind)
+	empty := t.add(unix.NFT_MSG_DELRULE, 0)
+	empty.text(unix.NFTA_RULE_TABLE, t.name)
+	empty.text(unix.NFTA_RULE_CHAIN, c.name)
 }
 
 // rule adds a rule to the end of a chain.
@@ -119,6 +123,9 @@ func (t *table) set(name string, kind setKind, elements [][]byte) {
 	m.network32(unix.NFTA_SET_KEY_TYPE, kind.key)
 	m.network32(unix.NFTA_SET_KEY_LEN, kind.keySize)
 	m.network32(unix.NFTA_SET_ID, t.sets)
+	empty := t.add(unix.NFT_MSG_DELSETELEM, 0)
+	empty.text(unix.NFTA_SET_ELEM_LIST_TABLE, t.name)
+	empty.text(unix.NFTA_SET_ELEM_LIST_SET, name)
 	// The list of elements is an attribute, and no attribute is longer than 64 KiB.
 	const most = 400
 	for ; len(elements) > 0; elements = elements[min(most, len(elements)):] {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -37,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
 	}
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "network"), host: newNamespace(t), outside: newNamespace(t)}
+	w := &world{t: t, dir: filepath.Join(memory(t), "network"), host: newNamespace(t), outside: newNamespace(t)}
 	w.must(loopback(w.host))
 	w.must(loopback(w.outside))
 	s := w.dial(w.outside)
@@ -56,6 +57,41 @@ func newWorld(t *testing.T) *world {
 		w.must(w.m.Close())
 	})
 	return w
+}
+
+// memory is a directory of the test's in memory, where records are.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "tare-network-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// eachBridgeFilter runs a test with and without br_netfilter, which hands packets that a bridge passes on to
+// the filter of the host, and is on in a kernel that has it until somebody turns it off.
+func eachBridgeFilter(t *testing.T, test func(w *world, on bool)) {
+	t.Helper()
+	for _, value := range []string{"0", "1"} {
+		t.Run("br_netfilter="+value, func(t *testing.T) {
+			w := newWorld(t)
+			w.must(within(w.host, func() error {
+				for _, name := range []string{bridgeFilter, "bridge/bridge-nf-call-ip6tables"} {
+					err := sysctl(name, value)
+					if value == "1" && errors.Is(err, os.ErrNotExist) {
+						t.Skip("needs br_netfilter")
+					}
+					if err != nil && value == "1" {
+						return err
+					}
+				}
+				return nil
+			}))
+			test(w, value == "1")
+		})
+	}
 }
 
 func (w *world) must(err error) {
@@ -189,19 +225,25 @@ func serve(t *testing.T, ns *os.File, port int, word string) {
 	}()
 }
 
+// How long a word is waited for that should come, and one that should not.
+const (
+	certain = 5 * time.Second
+	silent  = 400 * time.Millisecond
+)
+
 // ask is what is said at an address, and who was seen to ask; "" when nothing is said.
-func ask(t *testing.T, ns *os.File, over, address string) (word, seen string) {
+func ask(t *testing.T, ns *os.File, over, address string, patience time.Duration) (word, seen string) {
 	t.Helper()
 	var c net.Conn
 	err := within(ns, func() (err error) {
-		c, err = net.DialTimeout(over, address, 400*time.Millisecond)
+		c, err = net.DialTimeout(over, address, patience)
 		return err
 	})
 	if err != nil {
 		return "", ""
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(400 * time.Millisecond))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if over == "udp" {
 		_, _ = c.Write([]byte("?"))
 	}
@@ -214,8 +256,28 @@ func ask(t *testing.T, ns *os.File, over, address string) (word, seen string) {
 	return word, seen
 }
 
-func (b *box) hears(over, address string) string {
+// hears is what a container hears at an address, where want should be heard.
+func (b *box) hears(over, address, want string) string {
 	b.w.t.Helper()
-	word, _ := ask(b.w.t, b.ns, over, address)
+	patience := certain
+	if want == "" {
+		patience = silent
+	}
+	word, _ := ask(b.w.t, b.ns, over, address, patience)
 	return word
+}
+
+// duplicate is what a keeper holds of a file.
+func duplicate(t *testing.T, f *os.File) *os.File {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fd int
+	control := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if err := errors.Join(err, control); err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), f.Name())
 }

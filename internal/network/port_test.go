@@ -1,0 +1,191 @@
+package network
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPublish reaches published ports from everywhere they should be reached from: outside, the host,
+// its loopback, another network, the container itself and its neighbour; and nothing else from outside.
+func TestPublish(t *testing.T) {
+	eachBridgeFilter(t, func(w *world, on bool) { checkPublish(w.t, w, on) })
+}
+
+func checkPublish(t *testing.T, w *world, filtered bool) {
+	t.Helper()
+	w.create(Network{Name: "red", IPv6: true})
+	w.create(Network{Name: "blue", IPv6: true})
+	w.create(Network{Name: "inner", Internal: true})
+	w.create(Network{Name: "strict", Options: map[string]string{"icc": "false"}})
+	r1 := w.box("r1", Endpoint{Network: "red", Ports: []Port{
+		{HostPort: 8080, Port: 80},
+		{HostPort: 8080, Port: 80, Proto: "udp"},
+		{HostPort: 8081, Port: 80, HostIP: netip.MustParseAddr("127.0.0.1")},
+		{HostPort: 8082, Port: 80, HostIP: netip.MustParseAddr(hostAddress)},
+		{HostPort: 8083, Port: 80, HostIP: netip.MustParseAddr(hostAddress6)},
+	}})
+	r2 := w.box("r2", Endpoint{Network: "red"})
+	b1 := w.box("b1", Endpoint{Network: "blue"})
+	i1 := w.box("i1", Endpoint{Network: "inner"})
+	s1 := w.box("s1", Endpoint{Network: "strict", Ports: []Port{{HostPort: 8090, Port: 80}}})
+	s2 := w.box("s2", Endpoint{Network: "strict"})
+	outside, host := &box{w: w, ns: w.outside}, &box{w: w, ns: w.host}
+	// A neighbour outside that sends straight to the container's address.
+	s := w.dial(w.outside)
+	l, err := s.link("up0")
+	w.must(err)
+	w.must(s.addRoute(route{to: netip.MustParsePrefix("172.16.0.0/12"), via: netip.MustParseAddr(hostAddress), out: l.index}))
+
+	// With br_netfilter, what goes back into a bridge does so in the bridge, where s1 and s2 are apart.
+	strict := "s1"
+	if filtered {
+		strict = ""
+	}
+	tests := []struct {
+		from     *box
+		over, at string
+		want     string
+	}{
+		{outside, "tcp", hostAddress + ":8080", "r1"},
+		{outside, "udp", hostAddress + ":8080", "r1"},
+		{outside, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{outside, "udp", "[" + hostAddress6 + "]:8080", "r1"},
+		{outside, "tcp", hostAddress + ":8081", ""},
+		{outside, "tcp", hostAddress + ":8082", "r1"},
+		{outside, "tcp", "[" + hostAddress6 + "]:8082", ""},
+		{outside, "tcp", "[" + hostAddress6 + "]:8083", "r1"},
+		{outside, "tcp", hostAddress + ":80", ""},
+		{outside, "tcp", r1.at[0].IP.String() + ":80", ""},
+		{outside, "tcp", r2.at[0].IP.String() + ":80", ""},
+		{outside, "tcp", hostAddress + ":8090", "s1"},
+		{host, "tcp", hostAddress + ":8080", "r1"},
+		{host, "tcp", "127.0.0.1:8080", "r1"},
+		{host, "udp", "127.0.0.1:8080", "r1"},
+		{host, "tcp", "127.0.0.1:8081", "r1"},
+		{host, "tcp", "127.0.0.1:8082", ""},
+		{host, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{host, "tcp", r1.at[0].Gateway.String() + ":8080", "r1"},
+		{r1, "tcp", hostAddress + ":8080", "r1"},
+		{r1, "udp", hostAddress + ":8080", "r1"},
+		{r2, "tcp", hostAddress + ":8080", "r1"},
+		{r2, "udp", r2.at[0].Gateway.String() + ":8080", "r1"},
+		{r1, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{r2, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{r2, "tcp", hostAddress + ":8081", ""},
+		{b1, "tcp", hostAddress + ":8080", "r1"},
+		{b1, "tcp", b1.at[0].Gateway.String() + ":8080", "r1"},
+		{b1, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{i1, "tcp", hostAddress + ":8080", ""},
+		{i1, "tcp", i1.at[0].Gateway.String() + ":8080", ""},
+		{s1, "tcp", hostAddress + ":8090", strict},
+		{s2, "tcp", hostAddress + ":8090", strict},
+	}
+	var all sync.WaitGroup
+	for _, tt := range tests {
+		all.Go(func() {
+			if got := tt.from.hears(tt.over, tt.at, tt.want); got != tt.want {
+				t.Errorf("from %q to %s %s: heard %q, want %q", tt.from.id, tt.over, tt.at, got, tt.want)
+			}
+		})
+	}
+	all.Wait()
+	if _, seen := ask(t, w.outside, "tcp", hostAddress+":8080", certain); !strings.HasPrefix(seen, outsideAddress+":") {
+		t.Errorf("the container sees %s, want the client %s", seen, outsideAddress)
+	}
+	w.must(w.m.Detach("r1", "red"))
+	if got := outside.hears("tcp", hostAddress+":8080", ""); got != "" {
+		t.Errorf("after Detach: heard %q", got)
+	}
+}
+
+// TestMemberDoesNotReachLoopbackOfHost: bridges take 127.0.0.0/8 for published ports.
+func TestMemberDoesNotReachLoopbackOfHost(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	err := within(w.host, func() error {
+		l, err := net.Listen("tcp", "127.0.0.1:8099")
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	})
+	w.must(err)
+	b := w.box("r1", Endpoint{Network: "red"})
+	s := w.dial(b.ns)
+	// What a container with CAP_NET_ADMIN would do.
+	w.must(within(b.ns, func() error { return sysctl("ipv4/conf/eth0/route_localnet", "1") }))
+	l, err := s.link("eth0")
+	w.must(err)
+	m := request(unix.RTM_DELADDR, 0, addressHeader(1, netip.MustParsePrefix("127.0.0.1/8")))
+	m.address(unix.IFA_LOCAL, netip.MustParseAddr("127.0.0.1"))
+	w.must(s.do(m))
+	w.must(s.addRoute(route{to: netip.MustParsePrefix("127.0.0.0/8"), via: b.at[0].Gateway, out: l.index}))
+	var c net.Conn
+	err = within(b.ns, func() (err error) {
+		c, err = (&net.Dialer{Timeout: 500e6}).Dial("tcp", "127.0.0.1:8099")
+		return err
+	})
+	if err == nil {
+		_ = c.Close()
+		t.Error("the container reached the host's 127.0.0.1:8099")
+	}
+}
+
+func TestPortInUseNamesItsHolder(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red", IPv6: true})
+	err := within(w.host, func() error {
+		l, err := net.Listen("tcp", "127.0.0.1:8070")
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	})
+	w.must(err)
+	w.box("r1", Endpoint{Network: "red", Names: []string{"web"}, Ports: []Port{{HostPort: 8071, Port: 80}}})
+	tests := []struct {
+		port uint16
+		want string
+	}{{8070, "network.test"}, {8071, "container web"}}
+	for _, tt := range tests {
+		_, err := w.m.Attach(newNamespace(t), Endpoint{Container: "r2", Network: "red", Ports: []Port{{HostPort: tt.port, Port: 80}}})
+		var taken *PortError
+		if !errors.As(err, &taken) || taken.HostPort != tt.port || !strings.Contains(taken.Holder, tt.want) || !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("attach with port %d: %v, want a PortError held by %s", tt.port, err, tt.want)
+		}
+		t.Log(err)
+	}
+	if got := w.m.Attachments(); len(got) != 1 {
+		t.Errorf("%d attachments after those that failed, want 1", len(got))
+	}
+}
+
+func TestPortsAreChosen(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	ends := func(ports ...Port) Endpoint { return Endpoint{Network: "red", Ports: ports} }
+	r1 := w.box("r1", ends(Port{HostPort: 8000, HostEnd: 8002, Port: 80}, Port{Port: 80}))
+	r2 := w.box("r2", ends(Port{HostPort: 8000, HostEnd: 8002, Port: 80}))
+	if got := r1.at[0].Ports; got[0].HostPort != 8000 || got[1].HostPort == 0 {
+		t.Errorf("r1 has %v", got)
+	}
+	if got := r2.at[0].Ports; got[0].HostPort != 8001 {
+		t.Errorf("r2 has %v, want port 8001", got)
+	}
+	outside := &box{w: w, ns: w.outside}
+	for at, want := range map[uint16]string{8000: "r1", r1.at[0].Ports[1].HostPort: "r1", 8001: "r2", 8002: ""} {
+		if got := outside.hears("tcp", netip.AddrPortFrom(netip.MustParseAddr(hostAddress), at).String(), want); got != want {
+			t.Errorf("port %d: heard %q, want %q", at, got, want)
+		}
+	}
+	w.must(w.m.Release("r1", ""))
+	if r3 := w.box("r3", ends(Port{HostPort: 8000, HostEnd: 8002, Port: 80})); r3.at[0].Ports[0].HostPort != 8000 {
+		t.Errorf("after release: %v, want port 8000", r3.at[0].Ports)
+	}
+}
