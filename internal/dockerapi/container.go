@@ -27,6 +27,7 @@ func (a *api) containers() []route {
 		{"POST", "/containers/{id}/wait", a.wait},
 		{"POST", "/containers/{id}/resize", a.resize},
 		{"POST", "/containers/{id}/rename", a.rename},
+		{"POST", "/containers/{id}/update", a.update},
 		{"DELETE", "/containers/{id}", a.remove},
 	}
 }
@@ -262,4 +263,19 @@ func size(r *http.Request) (rows, columns uint16, err error) {
 		return 0, 0, statusErrorf(http.StatusBadRequest, "invalid size of a terminal: want h and w")
 	}
 	return uint16(*h), uint16(*c), nil
+}
+
+func (a *api) update(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.on(r)
+	if err != nil {
+		return err
+	}
+	var req container.UpdateConfig
+	if err := readJSON(r, &req); err != nil {
+		return err
+	}
+	if err := c.Update(&req); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, container.UpdateResponse{Warnings: []string{}})
 }

@@ -7,6 +7,7 @@ package dockerapi
 
 import (
 	"net/http"
+	"slices"
 
 	"tare.dev/tare/internal/engine"
 )
@@ -25,6 +26,6 @@ type api struct {
 // New returns the API.
 func New(e *engine.Engine, o Options) http.Handler {
 	a := &api{e, o}
-	routes := append(a.system(), a.containers()...)
+	routes := slices.Concat(a.system(), a.containers(), a.exec(), a.watching(), a.files())
 	return newRouter(append(routes, a.helpers()...))
 }

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"tare.dev/tare/internal/engine"
@@ -120,6 +122,9 @@ type hijacked struct {
 
 func (h *hijacked) Read(p []byte) (int, error) { return h.in.Read(p) }
 
+// errGone is a client that went away; nobody gets to read it.
+var errGone = errors.New("the client has gone")
+
 // hijack takes the connection over, and tells the client.
 func hijack(w http.ResponseWriter, r *http.Request, tty bool) (*hijacked, error) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
@@ -134,7 +139,7 @@ func hijack(w http.ResponseWriter, r *http.Request, tty bool) (*hijacked, error)
 	}
 	if _, err := conn.Write([]byte(answer)); err != nil {
 		conn.Close()
-		return nil, nil
+		return nil, errGone
 	}
 	return &hijacked{conn, rest(rw.Reader, conn)}, nil
 }
@@ -167,18 +172,30 @@ func (a *api) attach(w http.ResponseWriter, r *http.Request) error {
 	if v.State == "paused" {
 		return engine.Errorf(engine.Conflict, "Container %s is paused, unpause the container before attach.", c.ID())
 	}
-	conn, err := hijack(w, r, v.Config.Tty)
-	if conn == nil {
-		return err
-	}
-	defer conn.closeWrite()
+	var conn *hijacked
 	o := engine.AttachOptions{
-		Stdout: flag(q, "stdout"), Stderr: flag(q, "stderr"), Logs: flag(q, "logs"), Stream: flag(q, "stream"),
-		Write: output(conn, v.Config.Tty),
+		Stdin: flag(q, "stdin"), Stdout: flag(q, "stdout"), Stderr: flag(q, "stderr"), Logs: flag(q, "logs"), Stream: flag(q, "stream"),
+		Connect: func() (io.Reader, func(byte, []byte) error, error) {
+			if conn, err = hijack(w, r, v.Config.Tty); err != nil {
+				return nil, nil, err
+			}
+			return conn, output(conn, v.Config.Tty), nil
+		},
 	}
-	if flag(q, "stdin") {
-		o.Stdin = conn
+	err = c.Attach(a.e.Context(), o)
+	if conn != nil {
+		conn.closeWrite()
+		return nil // there is no way to say why it failed
 	}
-	_ = c.Attach(a.e.Context(), o) // there is no way to say why it failed
-	return nil
+	return err
+}
+
+// one makes a writer for two streams: a frame is written as a whole.
+func one(write func(byte, []byte) error) func(byte, []byte) error {
+	var mu sync.Mutex
+	return func(stream byte, p []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return write(stream, p)
+	}
 }

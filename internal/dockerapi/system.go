@@ -133,5 +133,3 @@ func operatingSystem() string {
 func auth(w http.ResponseWriter, _ *http.Request) error {
 	return engine.Errorf(engine.NotOffered, "logging in at the engine is not offered: clients send their credentials with each pull and push")
 }
-
-func (a *api) events(http.ResponseWriter, *http.Request) error { return nil }

@@ -13,13 +13,12 @@ import (
 
 // AttachOptions of Attach.
 type AttachOptions struct {
-	Stdin          io.Reader // nil: none
-	Stdout, Stderr bool
-	Logs           bool // what was printed before, too
-	Stream         bool // and what will be
-	// Write gets what the container prints: 1 and 2 are its streams. It is not called any more once it
-	// has failed.
-	Write func(stream byte, p []byte) error
+	Stdin, Stdout, Stderr bool
+	Logs                  bool // what was printed before, too
+	Stream                bool // and what will be
+	// Connect tells the client that it is attached. The client's end is returned: what it types, and what
+	// gets the output, of which 1 and 2 are the streams.
+	Connect func() (typed io.Reader, write func(stream byte, p []byte) error, err error)
 }
 
 // Attach connects a client with the streams of a container. It returns when the container's run ends, when
@@ -32,31 +31,40 @@ func (c *Container) Attach(ctx context.Context, o AttachOptions) error {
 		return err
 	}
 	v := c.View()
-	if !o.Stream {
-		return c.past(ctx, o)
+	var a *logs.Attachment
+	if o.Stream && (o.Stdout || o.Stderr) { // before the client knows, for it may start the container then
+		a = c.io.log.Attach(logs.AttachOptions{History: o.Logs, Stdout: o.Stdout, Stderr: o.Stderr, Hold: attachHold, Skip: true})
+		defer a.Close()
 	}
-	a := c.io.log.Attach(logs.AttachOptions{History: o.Logs, Stdout: o.Stdout, Stderr: o.Stderr, Hold: attachHold, Skip: true})
-	defer a.Close()
+	done, err := c.Wait(ctx, container.WaitConditionNextExit)
+	if err != nil {
+		return err
+	}
+	typed, write, err := o.Connect()
+	if err != nil {
+		return err
+	}
 	c.publish("attach")
-	if o.Stdin != nil && v.Config.OpenStdin {
-		go c.typeInto(ctx, o.Stdin)
-	} else if o.Stdin != nil {
-		go func() { // it only tells that the client has gone
-			_, _ = io.Copy(io.Discard, o.Stdin)
-		}()
+	if !o.Stream {
+		return c.past(ctx, o, write)
 	}
-	if !o.Stdout && !o.Stderr {
-		return c.untilEnd(ctx)
+	if o.Stdin && v.Config.OpenStdin {
+		go c.typeInto(ctx, typed)
+	}
+	if a == nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		return nil
 	}
 	for {
 		chunk, err := a.Next(ctx)
 		if err != nil {
-			return nil // the end of the run, of the client, or of the engine
+			return nil // the end of the run, or of the engine
 		}
-		if len(chunk.Data) > 0 {
-			if err := o.Write(chunk.Stream, chunk.Data); err != nil {
-				return nil
-			}
+		if len(chunk.Data) > 0 && write(chunk.Stream, chunk.Data) != nil {
+			return nil // the client has gone
 		}
 	}
 }
@@ -65,7 +73,7 @@ func (c *Container) Attach(ctx context.Context, o AttachOptions) error {
 const attachHold = 10 * time.Second
 
 // past writes what is in the log.
-func (c *Container) past(ctx context.Context, o AttachOptions) error {
+func (c *Container) past(ctx context.Context, o AttachOptions, write func(byte, []byte) error) error {
 	if !o.Logs {
 		return nil
 	}
@@ -73,22 +81,9 @@ func (c *Container) past(ctx context.Context, o AttachOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := o.Write(e.Stream, e.Line); err != nil {
+		if err := write(e.Stream, e.Line); err != nil {
 			return nil // the client has gone
 		}
-	}
-	return nil
-}
-
-// untilEnd waits for the end of the run.
-func (c *Container) untilEnd(ctx context.Context) error {
-	done, err := c.Wait(ctx, container.WaitConditionNextExit)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
 	}
 	return nil
 }

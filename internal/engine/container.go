@@ -19,6 +19,8 @@ type Container struct {
 	gone  chan struct{} // closed when it has been removed
 	now   atomic.Pointer[View]
 
+	settling atomic.Pointer[chan struct{}] // closed when the last end is finished with; nil: there was none
+
 	// What follows belongs to own.
 	in      *instance.Instance
 	io      *streams

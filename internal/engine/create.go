@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -45,6 +47,9 @@ func (e *Engine) Create(o CreateOptions) (id string, warnings []string, err erro
 	}
 	r.Image = image.Digest.String()
 	merge(r.Config, &config)
+	if err := mergeMore(r.Config, image); err != nil {
+		return "", nil, err
+	}
 	if len(r.Config.Entrypoint) == 0 && len(r.Config.Cmd) == 0 {
 		return "", nil, Errorf(Invalid, "no command specified")
 	}
@@ -187,6 +192,43 @@ func merge(c *container.Config, image *v1.Image) {
 			c.Labels[k] = v
 		}
 	}
+}
+
+// mergeMore fills in what docker's images have beside those of OCI: moby/docker-image-spec.
+func mergeMore(c *container.Config, image *store.Image) error {
+	_, text, err := image.Config()
+	if err != nil {
+		return err
+	}
+	var more struct {
+		Config struct {
+			Healthcheck *container.HealthConfig
+			StopTimeout *int
+			Shell       []string
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(text, &more); err != nil {
+		return fmt.Errorf("config of image %s: %w", image.Digest, err)
+	}
+	if c.StopTimeout == nil {
+		c.StopTimeout = more.Config.StopTimeout
+	}
+	if len(c.Shell) == 0 {
+		c.Shell = more.Config.Shell
+	}
+	switch theirs := more.Config.Healthcheck; {
+	case c.Healthcheck == nil:
+		c.Healthcheck = theirs
+	case theirs != nil:
+		own := c.Healthcheck
+		if len(own.Test) == 0 {
+			own.Test = theirs.Test
+		}
+		own.Interval, own.Timeout = cmp.Or(own.Interval, theirs.Interval), cmp.Or(own.Timeout, theirs.Timeout)
+		own.StartPeriod, own.StartInterval = cmp.Or(own.StartPeriod, theirs.StartPeriod), cmp.Or(own.StartInterval, theirs.StartInterval)
+		own.Retries = cmp.Or(own.Retries, theirs.Retries)
+	}
+	return nil
 }
 
 // mergeEnv: a name without a value takes the variable away.

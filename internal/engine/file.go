@@ -69,10 +69,14 @@ func (c *Container) hosts(v View, name string) string {
 func (c *Container) resolv(v View) string {
 	host := hostResolv()
 	servers := host.servers
-	if own := c.e.nets.servers(c); len(own) > 0 {
-		servers = own
-	} else if len(v.Host.DNS) > 0 {
+	own := c.e.nets.servers(c)
+	switch usual := v.Host.NetworkMode.IsDefault() || v.Host.NetworkMode == "bridge"; {
+	case len(v.Host.DNS) > 0 && usual: // nobody has a name there
 		servers = v.Host.DNS
+	case len(v.Host.DNS) > 0:
+		servers = append(own, v.Host.DNS...)
+	case len(own) > 0:
+		servers = own
 	}
 	search, options := host.search, host.options
 	if len(v.Host.DNSSearch) > 0 {

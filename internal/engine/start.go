@@ -17,6 +17,7 @@ import (
 
 // Start starts a container that does not run.
 func (c *Container) Start() error {
+	c.settle()
 	return c.do(func() error {
 		v := c.View()
 		switch v.State {
@@ -149,6 +150,10 @@ func (c *Container) ensurePlace() error {
 	return c.in.Mount(c.e.store, upper, work)
 }
 
+// notFoundInPath are docker's words, by which its client knows what to exit with, for a program that is
+// in none of the directories of PATH. They are in package container's error, too.
+const notFoundInPath = "executable file not found in $PATH"
+
 // launchError puts docker's words before ours: its clients look for them.
 func launchError(err error, r *Record) error {
 	if KindOf(err) != Internal {
@@ -156,10 +161,10 @@ func launchError(err error, r *Record) error {
 	}
 	text := err.Error()
 	args := append(append([]string{}, r.Config.Entrypoint...), r.Config.Cmd...)
+	if strings.Contains(text, notFoundInPath) {
+		return &Error{Invalid, err}
+	}
 	if errors.Is(err, unix.ENOENT) && len(args) > 0 && strings.Contains(text, "exec") {
-		if !strings.Contains(args[0], "/") {
-			return Errorf(Invalid, "exec: %q: executable file not found in $PATH: %w", args[0], err)
-		}
 		return Errorf(Invalid, "exec: %q: stat %s: no such file or directory: %w", args[0], args[0], err)
 	}
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOEXEC) || errors.Is(err, unix.ENOENT) {
@@ -171,7 +176,7 @@ func launchError(err error, r *Record) error {
 // exitCodeOf is what a shell says of such a start.
 func exitCodeOf(err error) int {
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOENT), strings.Contains(err.Error(), notFoundInPath):
 		return 127
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOEXEC):
 		return 126

@@ -159,6 +159,7 @@ func (c *Container) Restart(ctx context.Context, o StopOptions) error {
 			return err
 		}
 	}
+	c.settle()
 	err := c.do(func() error {
 		if v := c.View(); v.Running() {
 			return nil // the policy was faster
@@ -220,11 +221,13 @@ func (c *Container) exited(run int, status unix.WaitStatus, at time.Time) {
 	}
 	c.stopHealth()
 	oom := c.cleanUp()
-	c.endStreams()
 	reboot := status.Signaled() && status.Signal() == unix.SIGHUP && !v.Asked && mayReboot(v.Record)
 	on := evExit
 	wait, again := c.policy(code, v, at)
-	if again || reboot {
+	if reboot {
+		wait, again = 0, true
+	}
+	if again {
 		on = evAgain
 	}
 	err := c.change(on, func(m *Memory) {
@@ -237,16 +240,38 @@ func (c *Container) exited(run int, status unix.WaitStatus, at time.Time) {
 		c.publish("oom")
 	}
 	c.publish("die", "exitCode", strconv.Itoa(code), "execDuration", strconv.Itoa(int(at.Sub(v.StartedAt).Seconds())))
-	c.ended(false)
-	switch {
-	case reboot:
-		c.startAfter(0)
-	case again:
-		c.startAfter(wait)
-	case v.Host.AutoRemove:
-		if err := c.remove(true); err != nil {
-			c.e.log.Error("remove a container", "container", c.id, "error", err)
-		}
+	c.finish(again, wait)
+}
+
+// finish lets who reads get the last output, and goes on from there. A reader that is slow, but reads,
+// may take a while: meanwhile the container can be looked at, but not be started.
+func (c *Container) finish(again bool, wait time.Duration) {
+	settled := make(chan struct{})
+	c.settling.Store(&settled)
+	drained := c.drain()
+	go func() {
+		defer close(settled)
+		<-drained
+		_ = c.do(func() error { // one that is gone has nothing to finish
+			c.keepStreams()
+			c.ended(false)
+			switch v := c.View(); {
+			case again && v.State == container.StateRestarting:
+				c.startAfter(wait)
+			case v.State == container.StateExited && v.Host.AutoRemove:
+				if err := c.remove(true); err != nil {
+					c.e.log.Error("remove a container", "container", c.id, "error", err)
+				}
+			}
+			return nil
+		})
+	}()
+}
+
+// settle waits until an end is finished with.
+func (c *Container) settle() {
+	if s := c.settling.Load(); s != nil {
+		<-*s
 	}
 }
 

@@ -24,8 +24,9 @@ type streams struct {
 	there chan struct{} // closed when there is an input again; nil: nobody waits
 }
 
-// drainTime is how long the end of a container waits for its last output.
-const drainTime = time.Second
+// drainTime is how long the end of a container waits for who reads its last output: more than the log
+// has patience with one who does not.
+const drainTime = attachHold + 5*time.Second
 
 // Names under which the keeper holds what a container's streams are.
 func (c *Container) keptLog() string   { return c.id + "/log" }
@@ -178,15 +179,37 @@ func (c *Container) closeInput() {
 	c.io.setInput(nil)
 }
 
-// endStreams is for the end of the process: its last output is taken, its input and terminal are gone.
+// endStreams is for a run that has not begun.
 func (c *Container) endStreams() {
+	if c.io != nil {
+		<-c.drain()
+		c.keepStreams()
+	}
+}
+
+// drain closes the input of a run that is over and takes its last output. The channel is closed when
+// who is attached has it, or is too slow.
+func (c *Container) drain() <-chan struct{} {
+	drained := make(chan struct{})
+	if c.io == nil {
+		close(drained)
+		return drained
+	}
+	c.closeInput()
+	go func() {
+		defer close(drained)
+		ctx, cancel := context.WithTimeout(c.e.ctx, drainTime)
+		defer cancel()
+		_ = c.io.log.Drain(ctx) // what does not come in time is left
+	}()
+	return drained
+}
+
+// keepStreams has the keeper hold the log alone.
+func (c *Container) keepStreams() {
 	if c.io == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.e.ctx, drainTime)
-	defer cancel()
-	_ = c.io.log.Drain(ctx) // what does not come in time is left
-	c.closeInput()
 	if err := c.e.keep.Put(c.keptLog(), c.io.log.Files()...); err != nil {
 		c.e.log.Warn("keep a log", "container", c.id, "error", err)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+
+	"tare.dev/tare/internal/instance"
 )
 
 // resolveMounts makes one list of all that is to be mounted: binds, mounts, volumes of the image and of
@@ -216,17 +219,49 @@ func (e *Engine) makeVolumes(r *Record) error {
 	return nil
 }
 
-func (e *Engine) makeVolume(name string, _ bool) (string, error) {
-	dir := filepath.Join(e.o.Root, "volumes", name)
-	return dir, os.MkdirAll(dir, 0o755)
+// anonymousLabel marks a volume that nobody gave a name, as docker does.
+const anonymousLabel = "com.docker.volume.anonymous"
+
+func (e *Engine) volumes() instance.Volumes { return instance.VolumesOf(e.o.Root, e.o.Run) }
+
+func (e *Engine) makeVolume(name string, anonymous bool) (string, error) {
+	spec := instance.VolumeSpec{}
+	if anonymous {
+		spec.Labels = map[string]string{anonymousLabel: ""}
+	}
+	v, made, err := e.volumes().Create(name, spec)
+	if errors.Is(err, instance.ErrInvalid) {
+		return "", &Error{Invalid, err}
+	}
+	if err != nil {
+		return "", err
+	}
+	if made {
+		e.Publish("volume", "create", name, map[string]string{"driver": "local"})
+	}
+	return v.Path, nil
 }
 
+// volumePath is the directory of a volume, which is mounted if it is one that has to be.
 func (e *Engine) volumePath(name, sub string) (string, error) {
-	dir := filepath.Join(e.o.Root, "volumes", name)
-	if sub == "" {
-		return dir, nil
+	all := e.volumes()
+	v, err := all.Get(name)
+	if errors.Is(err, instance.ErrVolume) { // a person removed it
+		if _, err := e.makeVolume(name, false); err != nil {
+			return "", err
+		}
+		v, err = all.Get(name)
 	}
-	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := all.Mount(v); err != nil {
+		return "", err
+	}
+	if sub == "" {
+		return v.Path, nil
+	}
+	root, err := os.OpenRoot(v.Path)
 	if err != nil {
 		return "", err
 	}
@@ -234,7 +269,18 @@ func (e *Engine) volumePath(name, sub string) (string, error) {
 	if _, err := root.Stat(sub); err != nil {
 		return "", Errorf(Invalid, "volume %s: subpath %s: %w", name, sub, err)
 	}
-	return filepath.Join(dir, sub), nil
+	return filepath.Join(v.Path, sub), nil
+}
+
+func (e *Engine) removeVolume(name string) error {
+	err := e.volumes().Remove(name)
+	if errors.Is(err, instance.ErrVolume) {
+		return nil
+	}
+	if err == nil {
+		e.Publish("volume", "destroy", name, map[string]string{"driver": "local"})
+	}
+	return err
 }
 
 // UsersOfVolume is the ids of the containers that have the volume.
@@ -258,8 +304,4 @@ func (e *Engine) users(is func(View) bool) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-func (e *Engine) removeVolume(name string) error {
-	return os.RemoveAll(filepath.Join(e.o.Root, "volumes", name))
 }
