@@ -35,6 +35,7 @@ type block struct {
 	first, last int64  // the earliest and the latest read, µs since 1970
 	lines       [2]uint32
 	open        [2]uint64 // where the line began that a stream had not ended at the block's end
+	packed      []byte    // the payload of a block that is not in the area
 }
 
 func (b *block) end() uint64 { return b.base + uint64(b.raw) }
@@ -94,11 +95,11 @@ func (r *ring) checkBlock(p []byte, at uint64, before block) (block, error) {
 	}
 	b, sum := getBlock(p, at)
 	switch {
-	case b.size%8 != 0, int(b.size) > len(p), b.size < blockHead, b.payload > b.size-blockHead:
+	case b.size%8 != 0, uint64(b.size) > uint64(len(p)), b.size < blockHead, b.payload > b.size-blockHead:
 		return block{}, fmt.Errorf("%w: block at %d: size %d, payload %d", errDamaged, at, b.size, b.payload)
 	case sum != checksum(p[12:b.size]):
 		return block{}, fmt.Errorf("%w: block at %d: checksum", errDamaged, at)
-	case b.raw == 0, int(b.raw) > len(r.data), b.table > slots*maxRead, b.base > 1<<62, before.raw > 0 && before.end() != b.base:
+	case b.raw == 0, uint64(b.raw) > uint64(len(r.data)), b.table > slots*maxRead, b.base > 1<<62, before.raw > 0 && before.end() != b.base:
 		return block{}, fmt.Errorf("%w: block at %d: table %d, raw %d, base %d after %d", errDamaged, at, b.table, b.raw, b.base, before.end())
 	}
 	return b, nil

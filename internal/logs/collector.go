@@ -161,6 +161,17 @@ func (c *Collector) forget(s *source) {
 	_ = unix.EpollCtl(c.epoll, unix.EPOLL_CTL_DEL, s.fd, nil) // there is nothing else it could say
 }
 
+// work has f called, and Close wait for it; false after Close.
+func (c *Collector) work(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wait.Go(f)
+	return true
+}
+
 // busy sees to it that tidy comes.
 func (c *Collector) busy() {
 	c.mu.Lock()

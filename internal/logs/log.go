@@ -20,6 +20,8 @@ type Options struct {
 	// Files are what Log.Files gave to somebody who kept them. The log goes on where it was,
 	// and reads on when a run was going on. Open owns them, also when it fails.
 	Files []*os.File
+	// Spill is where output goes that shall outlive a boot.
+	Spill Spill
 }
 
 // Log is what one container prints, over all of its runs.
@@ -39,6 +41,7 @@ type Log struct {
 	readers map[*reader]struct{}
 	stalled bool // the sources are not watched until a reader who holds them takes something
 	patient *time.Timer
+	spill   *spiller      // nil: nothing is spilled
 	changed chan struct{} // has one element when a source ended or the log is no longer stalled
 }
 
@@ -52,6 +55,9 @@ var (
 func (c *Collector) Open(o Options) (*Log, error) {
 	l := &Log{c: c, changed: make(chan struct{}, 1)}
 	err := l.open(o)
+	if err == nil {
+		err = l.openSpill(o.Spill)
+	}
 	if err == nil && len(o.Files) > 1 {
 		l.mu.Lock()
 		err = l.resume(o.Files[1:])
@@ -93,6 +99,23 @@ func (l *Log) open(o Options) (err error) {
 	}
 	l.ring = makeRing(mem)
 	return l.setFd()
+}
+
+// openSpill finds what was spilled, and begins with it if the ring is new.
+func (l *Log) openSpill(s Spill) error {
+	if s.Dir == "" {
+		return nil
+	}
+	w, all, err := s.open()
+	if err != nil {
+		return err
+	}
+	l.spill = w
+	if l.ring.total() == 0 {
+		l.ring.restore(all)
+		l.endLines()
+	}
+	return nil
 }
 
 func (l *Log) take(f *os.File) error {
@@ -272,6 +295,7 @@ func (l *Log) endRun() {
 		r.wakeUp()
 	}
 	l.endLines()
+	l.spillEnd()
 	l.unstall()
 }
 
@@ -350,20 +374,26 @@ func (l *Log) came() {
 	}
 }
 
-// seal empties the current block into the area. It is false, and the log stalled, when that
-// would drop what a reader holds.
-func (l *Log) seal() bool {
+// keep is the position of the first byte that a reader holds.
+func (l *Log) keep() uint64 {
 	keep := uint64(math.MaxUint64)
 	for r := range l.readers {
 		if r.held {
 			keep = min(keep, r.at)
 		}
 	}
-	ok := l.c.packer.seal(l.ring, keep)
-	if !ok {
+	return keep
+}
+
+// seal empties the current block into the area. It is false, and the log stalled, when that
+// would drop what a reader holds.
+func (l *Log) seal() bool {
+	if !l.c.packer.seal(l.ring, l.keep()) {
 		l.stall()
+		return false
 	}
-	return ok
+	l.startSpill(batch)
+	return true
 }
 
 func (c *Collector) add(l *Log) error {

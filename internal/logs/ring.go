@@ -62,6 +62,8 @@ type head struct {
 	base  atomic.Uint64 // position of the current block's first byte among all there ever were
 	first atomic.Uint64 // position in the area of the oldest block
 	end   atomic.Uint64 // position in the area after the newest
+
+	spilled atomic.Uint64 // position after the last byte that need not be spilled any more
 }
 
 // slot is one read: where its bytes begin in the current block, whose they are, and when.

@@ -11,6 +11,9 @@ type Stats struct {
 	// Held is the output in the ring, as it came; Total what was ever printed, and Dropped what
 	// of it has made room for later output.
 	Held, Total, Dropped int64
+	// Spilled is what this process wrote to Spill.Dir; Failed is why the last of it was not.
+	Spilled int64
+	Failed  error
 }
 
 // Stats are the log's.
@@ -22,10 +25,14 @@ func (l *Log) Stats() Stats {
 	}
 	r := l.ring
 	total, oldest := int64(r.total()), int64(r.oldest())
-	return Stats{
+	s := Stats{
 		Memory: headSize + int64(r.head.slots.Load())*16 + int64(r.used()) + int64(r.head.end.Load()-r.head.first.Load()),
 		Held:   total - oldest, Total: total, Dropped: oldest,
 	}
+	if l.spill != nil {
+		s.Spilled, s.Failed = l.spill.written, l.spill.failed
+	}
+	return s
 }
 
 // Trim gives memory back: everything is compressed, and the oldest of it dropped until no more
