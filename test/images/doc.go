@@ -2,7 +2,6 @@
 // real registry, archives and Docker. What comes out is compared with independent programs, file by
 // file with all metadata: umoci unpacks what tare pulls, and GNU tar what tare writes.
 //
-// The program is bin/tare beside the one that TARE_RUNTIME names; without that, cmd/tare is built.
 // The tests need root and the packages in packages.txt, and are skipped, with the reason, where
 // these are not there.
 package images

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tare.dev/tare/test/built"
 )
 
 // TestInterruptedCommandsLeaveNothing stops commands in the middle, as Ctrl-C does.
@@ -60,11 +62,7 @@ func TestInterruptedCommandsLeaveNothing(t *testing.T) {
 // interrupted runs tare and sends it SIGINT.
 func (d *device) interrupted(after time.Duration, args ...string) result {
 	d.t.Helper()
-	path, err := program()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	cmd := exec.CommandContext(d.t.Context(), path, append([]string{"--root", d.root, "--run", d.run}, args...)...)
+	cmd := exec.CommandContext(d.t.Context(), built.Tare(d.t), append([]string{"--root", d.root, "--run", d.run}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {

@@ -2,39 +2,25 @@ package images
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"tare.dev/tare/test/built"
 	"tare.dev/tare/test/distribution"
 )
-
-// tarekit is the program of the workstation.
-func tarekit(t *testing.T) string {
-	t.Helper()
-	needProgram(t, "mkfs.erofs")
-	path := filepath.Join(t.TempDir(), "tarekit")
-	cmd := exec.Command("go", "build", "-o", path, "tare.dev/tare/cmd/tarekit")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build tarekit: %v\n%s", err, out)
-	}
-	return path
-}
 
 // TestPackedImagesMoveToo: their objects are nowhere but in compressed packs.
 func TestPackedImagesMoveToo(t *testing.T) {
 	needRoot(t)
-	kit := tarekit(t)
+	needProgram(t, "mkfs.erofs")
 	f := newForeign(t)
 	f.list("image", f.image(here(), f.layer(v1.MediaTypeImageLayerGzip, tarOf(t, append([]thing{dir(".", 0o755)}, lower(t)...)...)),
 		f.layer(v1.MediaTypeImageLayerGzip, tarOf(t, upper(t)...))))
 	want := snapshot(t, umoci(t, f.dir, "image"))
 	r := distribution.Start(t, distribution.V2, distribution.Config{})
-	run(t, kit, "pack", "oci:"+f.dir+":image", r.Host+"/packed:1")
+	run(t, built.Kit(t), "pack", "oci:"+f.dir+":image", r.Host+"/packed:1")
 
 	d := newDevice(t)
 	id := d.must("pull", "-q", r.Host+"/packed:1")

@@ -8,10 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"tare.dev/tare/test/built"
 	"tare.dev/tare/test/rootfs"
 )
 
@@ -35,31 +35,7 @@ func needProgram(t *testing.T, name string) string {
 	return path
 }
 
-// program is the program under test.
-var program = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("TARE_RUNTIME"); path != "" {
-		return filepath.Join(filepath.Dir(path), "tare"), nil
-	}
-	dir, err := os.MkdirTemp("", "tare-images-")
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry",
-		"-o", filepath.Join(dir, "tare"), "tare.dev/tare/cmd/tare")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build tare: %w\n%s", err, out)
-	}
-	return filepath.Join(dir, "tare"), nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := program(); err == nil && os.Getenv("TARE_RUNTIME") == "" {
-		os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(built.Run(m)) }
 
 // A device is one with a store of its own.
 type device struct {
@@ -88,13 +64,9 @@ func (d *device) do(args ...string) result { return d.with(nil, args...) }
 // with runs tare with standard input.
 func (d *device) with(in *os.File, args ...string) result {
 	d.t.Helper()
-	path, err := program()
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(d.t.Context(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, append([]string{"--root", d.root, "--run", d.run}, args...)...)
+	cmd := exec.CommandContext(ctx, built.Tare(d.t), append([]string{"--root", d.root, "--run", d.run}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if in != nil {

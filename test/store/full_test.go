@@ -17,6 +17,7 @@ import (
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 	"tare.dev/tare/internal/transfer"
+	"tare.dev/tare/test/built"
 )
 
 // small mounts an ext4 of that many bytes, none of them kept for root.
@@ -154,7 +155,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestReserveAndRemovalOnAFullDisk(t *testing.T) {
 	g := newRegistry(t, product(t))
 	at := small(t, 64<<20)
-	d := device{path: program(t), root: at}
+	d := device{path: built.Tare(t), root: at}
 	d.must(t, g.pull("1")...)
 	undo := fill(t, at, 4<<20)
 	line := d.refused(t, g.pull("3")...)
@@ -180,7 +181,7 @@ func TestReserveAndRemovalOnAFullDisk(t *testing.T) {
 func TestReadOnlyFileSystem(t *testing.T) {
 	g := newRegistry(t, product(t))
 	at := small(t, 64<<20)
-	d := device{path: program(t), root: at}
+	d := device{path: built.Tare(t), root: at}
 	d.must(t, g.pull("1")...)
 	must(t, unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	d.must(t, "images")

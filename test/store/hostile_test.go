@@ -19,6 +19,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/store"
+	"tare.dev/tare/test/built"
 )
 
 // refusedLayers are tar streams that are no layers, with a part of what is said of each.
@@ -95,7 +96,7 @@ func refusedLayers() map[string]struct {
 func TestHostileLayersAreRefused(t *testing.T) {
 	needRoot(t)
 	g := newRegistry(t, newShelf())
-	d := device{path: program(t), root: t.TempDir()}
+	d := device{path: built.Tare(t), root: t.TempDir()}
 	good := g.image(t, "good", layerOf(t, files("f", 1, 5, 5000)...))
 	d.must(t, g.pull("good")...)
 	for name, c := range refusedLayers() {
@@ -174,7 +175,7 @@ func watchMemory(pid int) (peak func() int) {
 func TestHostileNamesDoNotReachTheTerminal(t *testing.T) {
 	needRoot(t)
 	g := newRegistry(t, newShelf())
-	d := device{path: program(t), root: t.TempDir()}
+	d := device{path: built.Tare(t), root: t.TempDir()}
 	for _, name := range []string{"../\x1b[2J\x1b[31mall is well", "../a\nb", "../a\rb", "../\u202eb", "../\xff"} {
 		g.image(t, "evil", stream(long(name)))
 		refusedImage(t, d, g, "not a path in the image", 48<<10)
@@ -216,7 +217,7 @@ func TestHostileAmountsAreRefused(t *testing.T) {
 				Versioned: specs.Versioned{SchemaVersion: 2},
 				Config:    g.put(v1.MediaTypeImageConfig, encode(t, config)), Layers: []v1.Descriptor{layer},
 			})
-			refusedImage(t, device{path: program(t), root: t.TempDir()}, g, c.want, c.most)
+			refusedImage(t, device{path: built.Tare(t), root: t.TempDir()}, g, c.want, c.most)
 		})
 	}
 }
@@ -225,7 +226,7 @@ func TestHostileAmountsAreRefused(t *testing.T) {
 func TestOddLayersStayInTheImage(t *testing.T) {
 	needRoot(t)
 	g := newRegistry(t, newShelf())
-	d := device{path: program(t), root: t.TempDir()}
+	d := device{path: built.Tare(t), root: t.TempDir()}
 	outside := filepath.Join(t.TempDir(), "outside")
 	must(t, os.Mkdir(outside, 0o755))
 	g.image(t, "odd",

@@ -15,6 +15,7 @@ import (
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/pack"
 	"tare.dev/tare/internal/store"
+	"tare.dev/tare/test/built"
 )
 
 // sharedDevice is a device with a judge for its store.
@@ -24,7 +25,7 @@ func sharedDevice(t *testing.T) (device, *registry, *judge) {
 	s := product(t)
 	j, err := newJudge(s, filepath.Join(t.TempDir(), "peace"))
 	must(t, err)
-	return device{path: program(t), root: t.TempDir()}, newRegistry(t, s), j
+	return device{path: built.Tare(t), root: t.TempDir()}, newRegistry(t, s), j
 }
 
 // anything allows every image to be there or not; those that are there must be whole.

@@ -19,6 +19,7 @@ import (
 	"tare.dev/tare/internal/blob"
 	"tare.dev/tare/internal/store"
 	"tare.dev/tare/internal/transfer"
+	"tare.dev/tare/test/built"
 )
 
 // A registry that sends something else than it promised is found out.
@@ -90,7 +91,7 @@ func TestLyingRegistryIsRefused(t *testing.T) {
 			g := newRegistry(t, newShelf())
 			g.image(t, "evil", big)
 			g.answer = c.answer
-			refusedImage(t, device{path: program(t), root: t.TempDir()}, g, c.want, 48<<10)
+			refusedImage(t, device{path: built.Tare(t), root: t.TempDir()}, g, c.want, 48<<10)
 		})
 	}
 }
@@ -135,7 +136,7 @@ func TestHostileManifestsAreRefused(t *testing.T) {
 			d := g.put(v1.MediaTypeImageManifest, c.manifest)
 			g.manifests[d.Digest] = d
 			g.tags["evil"] = d.Digest
-			refusedImage(t, device{path: program(t), root: t.TempDir()}, g, c.want, 48<<10)
+			refusedImage(t, device{path: built.Tare(t), root: t.TempDir()}, g, c.want, 48<<10)
 		})
 	}
 }

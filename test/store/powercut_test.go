@@ -19,6 +19,7 @@ import (
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/pack"
 	"tare.dev/tare/internal/store"
+	"tare.dev/tare/test/built"
 )
 
 // A recording is all that a disk heard while commands ran on it.
@@ -332,7 +333,7 @@ func crashStates(t *testing.T, usual int) int {
 func TestPowerCutLeavesWholeImages(t *testing.T) {
 	for _, k := range filesystems() {
 		t.Run(k.name, func(t *testing.T) {
-			rec := newRecorder(t, k, program(t), 2*time.Millisecond).life()
+			rec := newRecorder(t, k, built.Tare(t), 2*time.Millisecond).life()
 			report(t, rec, judgeCuts(t, k, rec, crashStates(t, map[string]int{"ext4": 500}[k.name]+150), 1))
 		})
 	}
@@ -342,7 +343,7 @@ func TestPowerCutLeavesWholeImages(t *testing.T) {
 func TestPowerCutDuringCare(t *testing.T) {
 	for _, k := range filesystems() {
 		t.Run(k.name, func(t *testing.T) {
-			rec := newRecorder(t, k, program(t), 2*time.Millisecond).care()
+			rec := newRecorder(t, k, built.Tare(t), 2*time.Millisecond).care()
 			report(t, rec, judgeCuts(t, k, rec, crashStates(t, map[string]int{"ext4": 150}[k.name]+100), 1))
 		})
 	}
@@ -353,7 +354,7 @@ func TestPowerCutDuringCare(t *testing.T) {
 func TestPowerCutAfterAKilledAdoption(t *testing.T) {
 	for _, k := range filesystems() {
 		t.Run(k.name, func(t *testing.T) {
-			r := newRecorder(t, k, faultyProgram(t), 0)
+			r := newRecorder(t, k, built.Faulty(t), 0)
 			r.pull("1")
 			r.settle()
 			base := r.base()
@@ -401,7 +402,7 @@ func report(t *testing.T, rec *recording, v *verdict) {
 // With a barrier left out the same test must find what it is for: a test that finds nothing may be
 // blind.
 func TestPowerCutFindsAMissingBarrier(t *testing.T) {
-	program := faultyProgram(t)
+	program := built.Faulty(t)
 	rmi := func(r *recorder) {
 		one := r.registry.tags["1"]
 		r.run(removed(one, r.name("1")), "rmi", "--no-gc", r.name("1"))

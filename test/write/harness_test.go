@@ -1,7 +1,5 @@
 // Package writetest proves what containers may write, and where: in memory or on flash, within limits,
 // and by default nothing on flash. It runs the built program on file systems of its own.
-//
-// The program is the one beside what TARE_RUNTIME names; without that, it is built.
 package writetest
 
 import (
@@ -12,82 +10,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"tare.dev/tare/test/built"
 	"tare.dev/tare/test/rootfs"
 )
 
-const insideVariable = "TARE_WRITE_TEST_INSIDE"
-
-// TestMain runs the tests in a mount namespace of their own: however they end, their mounts and with
-// them their loop devices go away.
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 || os.Getenv(insideVariable) != "" {
-		os.Exit(inside(m))
-	}
-	self, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command(self, os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err = cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "run in a mount namespace:", err)
-		os.Exit(1)
-	}
-}
-
-var built struct {
-	dir  string
-	once sync.Once
-	path string
-	err  error
-}
-
-func inside(m *testing.M) int {
-	if os.Getenv(insideVariable) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			fmt.Fprintln(os.Stderr, "make mounts private:", err)
-			return 1
-		}
-	}
-	dir, err := os.MkdirTemp("", "tare-write-test")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	built.dir = dir
-	return m.Run()
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	if named := os.Getenv("TARE_RUNTIME"); named != "" {
-		return filepath.Join(filepath.Dir(named), "tare")
-	}
-	built.once.Do(func() {
-		built.path = filepath.Join(built.dir, "tare")
-		cmd := exec.Command("go", "build", "-o", built.path, "-ldflags=-s -w -E=tare.dev/tare/internal/sysprog.entry", "tare.dev/tare/cmd/tare")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build tare: %w\n%s", err, out)
-		}
-	})
-	must(t, built.err)
-	return built.path
-}
+// TestMain runs the tests in a mount namespace of their own.
+func TestMain(m *testing.M) { os.Exit(built.RunAlone(m)) }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -148,7 +82,7 @@ func unmount(t *testing.T, at string) {
 		if err == nil {
 			return
 		}
-		if err != unix.EBUSY || try == 200 {
+		if err != unix.EBUSY || try == 1000 {
 			t.Errorf("unmount %s: %v", at, err)
 			return
 		}
@@ -181,7 +115,7 @@ type device struct {
 // newDevice has the image box, of busybox.
 func newDevice(t *testing.T, f flash) *device {
 	t.Helper()
-	d := &device{t: t, path: program(t), root: filepath.Join(f.at, "tare"), run: filepath.Join(t.TempDir(), "run")}
+	d := &device{t: t, path: built.Tare(t), root: filepath.Join(f.at, "tare"), run: filepath.Join(t.TempDir(), "run")}
 	must(t, os.Mkdir(d.run, 0o755))
 	must(t, unix.Mount("run", d.run, "tmpfs", 0, "mode=755"))
 	t.Cleanup(func() { unmount(t, d.run) })
