@@ -136,6 +136,17 @@ func (d *Dir) Remove(digest Digest) error {
 // All calls visit for every object, with its size, in the order of the digests' first digit.
 // Files that are no objects are left out.
 func (d *Dir) All(visit func(Digest, int64) error) error {
+	return d.Names(func(digest Digest) error {
+		size, ok, err := d.Stat(digest)
+		if err != nil || !ok {
+			return err
+		}
+		return visit(digest, size)
+	})
+}
+
+// Names is All without sizes: it looks at no object.
+func (d *Dir) Names(visit func(Digest) error) error {
 	for _, c := range hexDigits {
 		entries, err := os.ReadDir(filepath.Join(d.path, string(c)))
 		if err != nil {
@@ -146,14 +157,7 @@ func (d *Dir) All(visit func(Digest, int64) error) error {
 			if err != nil {
 				continue
 			}
-			size, ok, err := d.Stat(digest)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			if err := visit(digest, size); err != nil {
+			if err := visit(digest); err != nil {
 				return err
 			}
 		}

@@ -73,7 +73,7 @@ func (s *Store) gc() (Freed, error) {
 	if err := errors.Join(s.sweepTmp(), s.sweepRefs(), os.RemoveAll(s.path("tmp", resumeDir))); err != nil {
 		return f, err
 	}
-	known, err := s.known()
+	known, err := s.needed()
 	if err != nil {
 		return f, err // with one tree unreadable, nobody knows what may go
 	}

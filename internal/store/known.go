@@ -16,13 +16,15 @@ type item struct {
 	size   int64
 }
 
-// known reads all trees, or fails: who removes what is not in it must know them all.
-func (s *Store) known() (known, error) {
+// needed reads all trees, or fails: who removes what is not in it must know them all. It has small files that are
+// in packs, too: a running container may be over fewer packs than its image is by now, and what was repaired is
+// by itself until its pack has been made anew.
+func (s *Store) needed() (known, error) {
 	images, err := s.Images()
 	if err != nil {
 		return nil, err
 	}
-	return s.looseOf(images)
+	return s.listed(images, s.fetched)
 }
 
 // trusted is what a new image may take without reading it: the objects of each image that can be read. One that
@@ -44,10 +46,13 @@ func (s *Store) trusted() (known, error) {
 
 // looseOf is the objects of images that are files by themselves. What a damaged pack of small files may have had
 // counts as such, too: it may not go, and it is missing.
-func (s *Store) looseOf(images []*Image) (known, error) {
+func (s *Store) looseOf(images []*Image) (known, error) { return s.listed(images, s.packed) }
+
+// listed is the objects of images but for those in packs.
+func (s *Store) listed(images []*Image, packs func(*Image) (digests, error)) (known, error) {
 	var all known
 	for _, i := range images {
-		err := s.loose(i, func(_ string, d object.Digest, size int64) error {
+		err := loose(i, packs, func(_ string, d object.Digest, size int64) error {
 			all = append(all, item{d, size})
 			return nil
 		})
@@ -59,9 +64,9 @@ func (s *Store) looseOf(images []*Image) (known, error) {
 	return slices.Compact(all), nil
 }
 
-// loose calls visit for each file of an image that is an object by itself, not one in a pack.
-func (s *Store) loose(i *Image, visit func(path string, d object.Digest, size int64) error) error {
-	packed, err := s.packed(i)
+// loose calls visit for each file of an image that is in none of the packs.
+func loose(i *Image, packs func(*Image) (digests, error), visit func(path string, d object.Digest, size int64) error) error {
+	packed, err := packs(i)
 	if err != nil {
 		return err
 	}

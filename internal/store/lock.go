@@ -40,6 +40,17 @@ func (s *Store) share() (*Lock, error) { return lock(s.path("objects"), unix.LOC
 // exclude is held by who removes objects. It waits for those who add.
 func (s *Store) exclude() (*Lock, error) { return lock(s.path("objects"), unix.LOCK_EX) }
 
+// placing calls f while nobody else gives an image its place, or another list of packs. It comes under share
+// or exclude, and nothing under it.
+func (s *Store) placing(f func() error) error {
+	l, err := lock(s.path("packs"), unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return f()
+}
+
 // Use keeps an image from being removed. A container holds it while it runs.
 func (i *Image) Use() (*Lock, error) {
 	for {

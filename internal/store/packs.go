@@ -97,12 +97,37 @@ func packName(d digest.Digest) string { return "pack-" + d.Encoded() }
 // placePacks gives new packs their names, before the barrier that makes an image's content last.
 func (st *Stage) placePacks() error {
 	for _, d := range st.packs {
-		if err := os.Rename(filepath.Join(st.dir, packName(d)), st.store.PackPath(d)); err != nil {
+		if err := st.store.placePack(filepath.Join(st.dir, packName(d)), d); err != nil {
 			return err
 		}
 	}
 	st.packs = nil
 	return nil
+}
+
+// placePack gives a new pack its name. One that is there and good stays: an image may have it already, and the
+// bytes of the new one do not last yet.
+func (s *Store) placePack(from string, d digest.Digest) error {
+	err := os.Link(from, s.PackPath(d))
+	if !errors.Is(err, fs.ErrExist) {
+		return errors.Join(err, os.Remove(from))
+	}
+	if s.packGood(d) == nil {
+		return os.Remove(from)
+	}
+	// A damaged one may still have what is wanted of it.
+	if err := syncFile(from); err != nil {
+		return err
+	}
+	return os.Rename(from, s.PackPath(d))
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // packGood hashes a pack.
@@ -126,24 +151,24 @@ func (s *Store) packGood(d digest.Digest) error {
 
 // Fetched calls visit for each object in the packs an image was fetched in.
 func (s *Store) Fetched(i *Image, visit func(object.Digest)) error {
-	packs, err := i.FetchedPacks()
-	if err != nil {
-		return err
-	}
-	all, err := s.inPacks(packs)
+	all, err := s.fetched(i)
 	for _, d := range all {
 		visit(d)
 	}
 	return err
 }
 
-// packed is the objects in the packs of an image, but for those in packs of small files that cannot be read.
-func (s *Store) packed(i *Image) (digests, error) {
-	fetched, err := i.FetchedPacks()
+func (s *Store) fetched(i *Image) (digests, error) {
+	packs, err := i.FetchedPacks()
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.inPacks(fetched)
+	return s.inPacks(packs)
+}
+
+// packed is the objects in the packs of an image, but for those in packs of small files that cannot be read.
+func (s *Store) packed(i *Image) (digests, error) {
+	all, err := s.fetched(i)
 	if err != nil {
 		return nil, err
 	}

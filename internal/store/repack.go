@@ -5,21 +5,40 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
 
+	"golang.org/x/sys/unix"
+
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/pack"
 )
 
-// repack makes one pack of those files in packs that an image still needs and that are good, and has the
+// A repacking makes one pack of those files in packs that an image still needs and that are good, and has the
 // images use it in their place. The old ones stay until the next gc: a container may be about to mount them.
 // Trees name files by their digests alone, so nothing else changes.
-func (s *Store) repack(old []digest.Digest, images []*Image) error {
+type repacking struct {
+	old     []digest.Digest
+	reserve int64 // of the file system, that stays free
+	lossy   bool  // files that cannot be read are left behind; else they are an error
+}
+
+func (s *Store) repack(r repacking) error {
+	return s.placing(func() error {
+		images, err := s.Images()
+		if err != nil {
+			return err
+		}
+		return s.repackIn(r, images)
+	})
+}
+
+func (s *Store) repackIn(r repacking, images []*Image) error {
 	dir, own, err := s.ownTmp()
 	if err != nil {
 		return err
@@ -28,24 +47,31 @@ func (s *Store) repack(old []digest.Digest, images []*Image) error {
 		os.RemoveAll(dir)
 		own.Close()
 	}()
-	images = slices.DeleteFunc(slices.Clone(images), func(i *Image) bool { return !i.uses(old) })
+	images = slices.DeleteFunc(slices.Clone(images), func(i *Image) bool { return !i.uses(r.old) })
 	live, err := s.liveIn(images)
 	if err != nil {
 		return err
 	}
-	b := &batch{dir: dir, put: s.objects.NewWriter(known(nil), s.reserve)}
+	b := &batch{dir: dir, put: s.objects.NewWriter(known(nil), r.reserve)}
 	defer b.close()
-	for _, d := range old {
-		// One that cannot be read has nothing to give.
-		_ = s.openPack(d, func(im *erofs.Image) error { return b.copy(im, live) })
-	}
-	if b.err != nil {
-		return b.err
+	for _, d := range r.old {
+		err := s.openPack(d, func(im *erofs.Image) error { return b.copy(im, live, r.lossy) })
+		if b.err != nil {
+			return b.err
+		}
+		if err != nil && !r.lossy { // else it has nothing more to give
+			return fmt.Errorf("pack %s: %w", d, err)
+		}
 	}
 	made, err := b.finish(s)
 	if err != nil {
 		return err
 	}
+	return s.relist(r.old, made, images, dir)
+}
+
+// relist has images use a pack in the place of others. dir is for what is unfinished.
+func (s *Store) relist(old []digest.Digest, made digest.Digest, images []*Image, dir string) error {
 	list := func(n int) string { return filepath.Join(dir, fmt.Sprint(packsFile, n)) }
 	for n, i := range images {
 		if err := i.relist(old, made, list(n)); err != nil && i.there() {
@@ -89,14 +115,17 @@ func (s *Store) liveIn(images []*Image) (digests, error) {
 }
 
 // copy takes what is good and needed from another pack. An error of writing is kept in b.err.
-func (b *batch) copy(im *erofs.Image, live digests) error {
+func (b *batch) copy(im *erofs.Image, live digests, lossy bool) error {
 	return pack.Names(im, func(d object.Digest, nid erofs.NID) error {
 		if !live.has(d) || b.w != nil && b.w.Has(d) {
 			return nil
 		}
 		data, err := readPacked(im, d, nid)
-		if err != nil {
+		if err != nil && lossy {
 			return nil //nolint:nilerr // damaged: whoever repairs it has it already, as a file of its own
+		}
+		if err != nil {
+			return err
 		}
 		b.err = b.add(d, data)
 		return b.err
@@ -163,7 +192,7 @@ func (s *Store) scrubPack(p digest.Digest, report func(d object.Digest, why stri
 // as long as any image needs one file of it.
 const deadEnough = 1 << 20
 
-// compact makes packs anew of which most is dead.
+// compact makes packs anew of which most is dead, where there is room for that and nothing in them is damaged.
 func (s *Store) compact(images []*Image) error {
 	live, err := s.liveIn(images)
 	if err != nil {
@@ -192,7 +221,24 @@ func (s *Store) compact(images []*Image) error {
 	if len(old) == 0 {
 		return nil
 	}
-	return s.repack(old, images)
+	err = s.repack(repacking{old: old, reserve: s.reserve})
+	if spared(err) {
+		return nil
+	}
+	return err
+}
+
+// spared is an error after which packs stay as they are: there is no room for a new one, or repair must
+// see to the old ones first.
+func spared(err error) bool {
+	for _, e := range []error{
+		object.ErrReserve, unix.ENOSPC, unix.EDQUOT, object.ErrDamaged, erofs.ErrCorrupt, unix.EIO, unix.EBADMSG, fs.ErrNotExist,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Store) mostlyDead(p digest.Digest, live digests) (bool, error) {
@@ -207,7 +253,7 @@ func (s *Store) mostlyDead(p digest.Digest, live digests) (bool, error) {
 			return nil
 		})
 	})
-	if errors.Is(err, erofs.ErrCorrupt) {
+	if spared(err) {
 		return false, nil // repair's business
 	}
 	return dead > deadEnough && dead > alive, err

@@ -129,11 +129,7 @@ func (r *Repair) close() error {
 	if len(r.packs) == 0 {
 		return nil
 	}
-	images, err := r.store.Images()
-	if err != nil {
-		return err
-	}
-	if err := r.store.repack(r.packs, images); err != nil {
+	if err := r.store.repack(repacking{old: r.packs, lossy: true}); err != nil {
 		return err
 	}
 	r.fixed += len(r.packs)

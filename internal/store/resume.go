@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -32,14 +33,12 @@ func (st *Stage) Checkpoint() (packs []digest.Digest, ok bool, err error) {
 	}
 	if d != "" {
 		b.made++
-		st.UseSmall(d)
-	}
-	for n, used := range b.used {
-		if used {
-			packs = append(packs, b.packs[n])
+		st.UseSmall([]digest.Digest{d})
+		if at := slices.Index(b.packs, d); at >= 0 {
+			b.used[at] = true
 		}
 	}
-	return packs, true, nil
+	return b.own(), true, nil
 }
 
 // Scratch makes a file in the stage's directory, which goes with it.
@@ -73,23 +72,42 @@ func (s *Store) KeptLayer(layer digest.Digest) (*os.File, error) {
 	return os.Open(s.path("tmp", resumeDir, layer.Encoded()))
 }
 
-// TryPack has the stage know what is in a pack that no image may use yet, once its bytes are found right.
-func (st *Stage) TryPack(d digest.Digest) error {
-	if d.Validate() != nil {
-		return object.ErrDamaged
+// TryPacks has the image use packs rather than others, once the bytes of those that no image has are found right. It
+// returns an error when they are not, or when they would be too many.
+func (st *Stage) TryPacks(packs []digest.Digest) error {
+	b, more := st.small, 0
+	for _, d := range packs {
+		at := slices.Index(b.packs, d)
+		if at < 0 {
+			if d.Validate() != nil {
+				return object.ErrDamaged
+			}
+			if err := st.store.packGood(d); err != nil {
+				return err
+			}
+			b.know(st.store, d)
+		}
+		if at < 0 || !b.may[at] {
+			more++
+		}
 	}
-	if err := st.store.packGood(d); err != nil {
-		return err
+	b.sort()
+	if b.count+more > maxOwnPacks+maxCheckpoints {
+		return errMany
 	}
-	st.small.know(st.store, d)
-	st.small.sort()
+	b.prefer(packs)
 	return nil
 }
 
-// Whole tells whether an object is there and good. One that no image has is hashed.
+var errMany = errors.New("too many packs for one image")
+
+// Whole tells whether an object is there and good, for the image to use it. One that no image has is hashed.
 func (st *Stage) Whole(d object.Digest, size int64) (bool, error) {
-	if size <= Small {
-		return st.Has(d, size)
+	if size > Small {
+		return st.put.Present(d, size)
 	}
-	return st.put.Present(d, size)
+	if at, ok := st.small.find(d); ok && st.small.can(at) {
+		return true, nil
+	}
+	return st.small.here(d, size)
 }

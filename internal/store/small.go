@@ -46,9 +46,14 @@ type batch struct {
 
 	there []inPack // sorted by digest: in the packs of images
 	packs []digest.Digest
-	used  []bool
-	count int // of used
-	made  int // packs that were ended early
+	may   []bool // by pack: the image may be mounted over it
+	used  []bool // and has a file of it
+	count int    // of may
+	made  int    // packs that were ended early
+
+	// stray is files by themselves that no image has, such as those of a killed command. They would be seen
+	// in the place of one in a pack.
+	stray digests
 
 	err error // of copy
 }
@@ -76,7 +81,14 @@ func (s *Store) newBatch(dir string, put *object.Writer, known known) (*batch, e
 		}
 	}
 	b.sort()
-	return b, nil
+	err = s.objects.Names(func(d object.Digest) error {
+		if !known.Trusted(d) {
+			b.stray = append(b.stray, d)
+		}
+		return nil
+	})
+	slices.SortFunc(b.stray, compareDigests)
+	return b, err
 }
 
 // know adds what is in a pack, if that can be read.
@@ -95,7 +107,22 @@ func (b *batch) know(s *Store, d digest.Digest) {
 		b.there = b.there[:was]
 		return
 	}
-	b.packs, b.used = append(b.packs, d), append(b.used, false)
+	b.packs, b.may, b.used = append(b.packs, d), append(b.may, false), append(b.used, false)
+}
+
+// prefer has the image use the packs that are known of these rather than others.
+func (b *batch) prefer(packs []digest.Digest) {
+	for _, d := range packs {
+		if at := slices.Index(b.packs, d); at >= 0 {
+			b.allow(int32(at))
+		}
+	}
+}
+
+func (b *batch) allow(at int32) {
+	if !b.may[at] {
+		b.may[at], b.count = true, b.count+1
+	}
 }
 
 func (b *batch) sort() {
@@ -147,16 +174,27 @@ func (b *batch) take(d object.Digest, size int64) (bool, error) {
 		return there, err
 	}
 	at, ok := b.find(d)
-	if !ok || !b.used[at] && b.count == maxOwnPacks {
+	if !ok || !b.can(at) {
 		return false, nil
 	}
-	if !b.used[at] {
-		b.used[at], b.count = true, b.count+1
-	}
-	return true, nil
+	b.allow(at)
+	b.used[at] = true
+	return true, b.unshadow(d, size)
 }
 
-// find returns a pack that has the file; one that is used rather than another.
+// can tells whether the image may use a pack.
+func (b *batch) can(at int32) bool { return b.may[at] || b.count < maxOwnPacks }
+
+// unshadow removes what bears the digest of a file in a pack, and has other bytes.
+func (b *batch) unshadow(d object.Digest, size int64) error {
+	if !b.stray.has(d) {
+		return nil
+	}
+	_, err := b.put.Present(d, size)
+	return err
+}
+
+// find returns a pack that has the file; one that the image may use rather than another.
 func (b *batch) find(d object.Digest) (int32, bool) {
 	n, ok := slices.BinarySearchFunc(b.there, d, func(x inPack, d object.Digest) int { return bytes.Compare(x.digest[:], d[:]) })
 	if !ok {
@@ -164,7 +202,7 @@ func (b *batch) find(d object.Digest) (int32, bool) {
 	}
 	at := b.there[n].pack
 	for ; n < len(b.there) && b.there[n].digest == d; n++ {
-		if b.used[b.there[n].pack] {
+		if b.may[b.there[n].pack] {
 			return b.there[n].pack, true
 		}
 	}
@@ -173,6 +211,9 @@ func (b *batch) find(d object.Digest) (int32, bool) {
 
 func (b *batch) add(d object.Digest, data []byte) error {
 	if err := b.put.Grow(int64(len(data))); err != nil {
+		return err
+	}
+	if err := b.unshadow(d, int64(len(data))); err != nil {
 		return err
 	}
 	if b.w == nil {
@@ -204,19 +245,14 @@ func (b *batch) finish(s *Store) (digest.Digest, error) {
 		return "", err
 	}
 	d := digest.NewDigest(digest.SHA256, h)
-	err = errors.Join(os.Rename(filepath.Join(b.dir, newPack), s.PackPath(d)), b.f.Close())
+	err = errors.Join(b.f.Close(), s.placePack(filepath.Join(b.dir, newPack), d))
 	b.f = nil
 	return d, err
 }
 
 // list writes which packs the image has, to stand beside its tree.
 func (b *batch) list(s *Store) error {
-	var own []digest.Digest
-	for n, d := range b.packs {
-		if b.used[n] {
-			own = append(own, d)
-		}
-	}
+	own := b.own()
 	d, err := b.finish(s)
 	if err != nil {
 		return fmt.Errorf("small files: %w", err)
@@ -228,6 +264,17 @@ func (b *batch) list(s *Store) error {
 		return nil
 	}
 	return os.WriteFile(filepath.Join(b.dir, packsFile), packList(own), 0o444)
+}
+
+// own is the packs of earlier pulls, or ended early, that the image has files of.
+func (b *batch) own() []digest.Digest {
+	var own []digest.Digest
+	for n, d := range b.packs {
+		if b.used[n] {
+			own = append(own, d)
+		}
+	}
+	return own
 }
 
 func packList(own []digest.Digest) []byte {

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -110,20 +109,23 @@ func (st *Stage) Has(d object.Digest, size int64) (bool, error) { return st.smal
 // Take tells whether a small file is there already, and has the image use it.
 func (st *Stage) Take(d object.Digest, size int64) (bool, error) { return st.small.take(d, size) }
 
-// PlaceSmall ends the pack of the stage's small files without an image, for one that is made while this stage
-// is open to use it. It returns "" when there are none.
-func (st *Stage) PlaceSmall() (digest.Digest, error) { return st.small.finish(st.store) }
+// PlaceSmall ends the pack of the stage's small files without an image, for those that are made while this stage
+// is open to use it. It returns all packs that the stage's files are in.
+func (st *Stage) PlaceSmall() ([]digest.Digest, error) {
+	d, err := st.small.finish(st.store)
+	if err != nil || d == "" {
+		return st.small.own(), err
+	}
+	return append(st.small.own(), d), nil
+}
 
 // UseSmall has the image use what another stage has placed.
-func (st *Stage) UseSmall(d digest.Digest) {
-	if d == "" {
-		return
+func (st *Stage) UseSmall(packs []digest.Digest) {
+	for _, d := range packs {
+		st.small.know(st.store, d)
 	}
-	st.small.know(st.store, d)
 	st.small.sort()
-	if at := slices.Index(st.small.packs, d); at >= 0 && !st.small.used[at] {
-		st.small.used[at], st.small.count = true, st.small.count+1
-	}
+	st.small.prefer(packs)
 }
 
 // Tree is the file the metadata goes to.
@@ -174,7 +176,7 @@ func (st *Stage) commit(d digest.Digest, manifest, config []byte, names []string
 	if err := s.barrier(); err != nil {
 		return nil, err
 	}
-	if err := place(s.path("images", d.Encoded())); err != nil {
+	if err := s.placing(func() error { return place(s.path("images", d.Encoded())) }); err != nil {
 		return nil, err
 	}
 	for _, name := range names {

@@ -28,6 +28,7 @@ type Usage struct {
 	OnDisk  int64 `json:"onDiskBytes"`  // of the objects, packs and trees, in blocks of the file system
 
 	fetched map[string]bool // files of packs that are compressed
+	own     map[string]bool // and of those with small files that images are over
 }
 
 // ImageUsage is one image's.
@@ -55,7 +56,7 @@ func (s *Store) Usage() (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	u := Usage{fetched: map[string]bool{}, Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
+	u := Usage{fetched: map[string]bool{}, own: map[string]bool{}, Images: make([]ImageUsage, len(images)), Shared: make([][]int64, len(images))}
 	var refs []ref
 	damaged := false
 	for n, i := range images {
@@ -108,6 +109,13 @@ func (s *Store) read(u *Usage, n int, i *Image, refs []ref) ([]ref, error) {
 	}
 	for _, d := range fetched {
 		u.fetched[d.Encoded()+packSuffix] = true
+	}
+	own, err := i.SmallPacks()
+	if err != nil {
+		return refs, err
+	}
+	for _, d := range own {
+		u.own[d.Encoded()+packSuffix] = true
 	}
 	seen := map[erofs.NID]bool{}
 	return refs, t.Walk(func(_ string, nid erofs.NID, in *erofs.Inode) error {
@@ -197,21 +205,19 @@ func (s *Store) onDisk(u *Usage, refs []ref) error {
 // none is mounted over it. A damaged one is verify's business.
 func (s *Store) garbage(u *Usage, name string, size int64, refs []ref) {
 	d := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimSuffix(name, packSuffix))
-	live := false
+	if !u.own[name] {
+		u.Garbage += size
+		return
+	}
 	dead := int64(0)
-	err := s.openPack(d, func(im *erofs.Image) error {
+	_ = s.openPack(d, func(im *erofs.Image) error {
 		return pack.List(im, func(o object.Digest, size int64) error {
-			if refersTo(refs, o) {
-				live = true
-			} else {
+			if !refersTo(refs, o) {
 				dead += size
 			}
 			return nil
 		})
 	})
-	if err == nil && !live {
-		dead = size
-	}
 	u.Garbage += dead
 }
 

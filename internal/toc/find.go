@@ -38,6 +38,9 @@ type Place struct {
 	offset, length, unpacked int64
 }
 
+// Digest is the table's, unpacked or not as its format says.
+func (p *Place) Digest() digest.Digest { return p.digest }
+
 // Find looks for a table that the layer's descriptor vouches for. It returns nil where there is
 // none. An annotation that contradicts itself or the layer is ErrUnusable.
 func Find(d v1.Descriptor) (*Place, error) {

@@ -26,7 +26,7 @@ func newNotes(w io.Writer) *notes {
 
 // Add notes an inode.
 func (n *notes) Add(path string, in erofs.Inode) error {
-	n.begin(path, "")
+	n.begin(path, "", 0)
 	for _, v := range []uint64{
 		uint64(in.Mode), uint64(in.UID), uint64(in.GID), uint64(in.Mtime), uint64(in.MtimeNsec), in.Rdev, uint64(in.Size),
 	} {
@@ -45,19 +45,16 @@ func (n *notes) Add(path string, in erofs.Inode) error {
 
 // Link notes a hard link.
 func (n *notes) Link(path, target string) error {
-	n.begin(path, target)
+	n.begin(path, target, 1)
 	_, err := n.z.Write(n.line)
 	return err
 }
 
-func (n *notes) begin(path, target string) {
+// begin tells links apart by a byte of their own: an archive may have one that leads to "".
+func (n *notes) begin(path, target string, link byte) {
 	n.line = n.line[:0]
 	n.text(path)
 	n.text(target)
-	link := byte(0)
-	if target != "" {
-		link = 1
-	}
 	n.line = append(n.line, link)
 }
 

@@ -30,7 +30,7 @@ import (
 type Recording struct {
 	*layout.Reader
 	stage  *store.Stage
-	small  digest.Digest // the pack of the small files; "" when there are none
+	small  []digest.Digest // the packs of the small files
 	layers map[digest.Digest]*recorded
 }
 
@@ -91,8 +91,12 @@ func (t taking) Add(path string, in erofs.Inode) error {
 		if err != nil {
 			return err
 		}
-		if there, err := t.stage.Take(d, in.Size); err != nil || !there {
-			return errors.Join(err, fmt.Errorf("%s: an image that had the same file was removed meanwhile: begin again", path))
+		there, err := t.stage.Take(d, in.Size)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("%s: an image that had the same file was removed meanwhile: begin again", path)
 		}
 	}
 	return t.Builder.Add(path, in)

@@ -18,6 +18,7 @@ import (
 	"tare.dev/tare/internal/layer"
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
+	"tare.dev/tare/internal/toc"
 )
 
 // worthKeeping is the size of a layer, in bytes, from which on it is kept for a pull that goes on after a cut. A
@@ -34,11 +35,11 @@ type kept struct {
 	file  *os.File
 	sum   hash.Hash
 	notes *notes
-	err   error
 }
 
 type keptLayer struct {
 	DiffID digest.Digest   `json:"diffID"`
+	Table  string          `json:"table"`
 	Packs  []digest.Digest `json:"packs"`
 	Stats  layer.Stats     `json:"stats"`
 }
@@ -87,7 +88,7 @@ func (k *kept) done(diffID digest.Digest, stats layer.Stats) error {
 	if err := k.notes.close(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(keptLayer{diffID, packs, stats})
+	text, err := json.Marshal(keptLayer{diffID, table(k.desc), packs, stats})
 	if err != nil {
 		return err
 	}
@@ -118,13 +119,11 @@ func (p *puller) resume(d v1.Descriptor, diffID digest.Digest, b layer.Builder, 
 	}
 	defer f.Close()
 	notes, l, err := readKept(f)
-	if err != nil || l.DiffID != diffID {
+	if err != nil || l.DiffID != diffID || l.Table != table(d) {
 		return none, false, stage.DropLayer(d.Digest)
 	}
-	for _, pack := range l.Packs {
-		if err := stage.TryPack(pack); err != nil {
-			return none, false, stage.DropLayer(d.Digest)
-		}
+	if err := stage.TryPacks(l.Packs); err != nil {
+		return none, false, stage.DropLayer(d.Digest)
 	}
 	if err := replay(notes, looking{stage}); err != nil {
 		if errors.Is(err, errLost) {
@@ -138,6 +137,16 @@ func (p *puller) resume(d v1.Descriptor, diffID digest.Digest, b layer.Builder, 
 	p.o.Progress(Event{Kind: "exists", Blob: d.Digest, Current: d.Size, Total: d.Size})
 	l.Stats.Written = 0
 	return l.Stats, true, replay(notes, taking{b, stage})
+}
+
+// table is the table of contents that a manifest has for a layer, "" for none. It decides which files there are, and
+// whoever made it may have made it for another layer: what is kept is for manifests with the same one.
+func table(d v1.Descriptor) string {
+	place, err := toc.Find(d)
+	if place == nil || err != nil {
+		return ""
+	}
+	return fmt.Sprint(place.Format, " ", place.Digest())
 }
 
 // readKept reads and checks what done has written.
