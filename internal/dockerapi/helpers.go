@@ -18,5 +18,6 @@ func (a *api) helpers() []route {
 		Volumes: instance.VolumesOf(a.e.Root(), a.e.Run()), Users: a.e.UsersOfVolume, Event: publish("volume"),
 	}}
 	networks := &networkAPI{a.e}
-	return slices.Concat(images.routes(), volumes.routes(), networks.routes())
+	usage := &usageAPI{a, images, volumes}
+	return slices.Concat(images.routes(), volumes.routes(), networks.routes(), []route{{"GET", "/system/df", usage.df}})
 }

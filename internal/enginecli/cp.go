@@ -80,7 +80,8 @@ func (s *session) copyOut(ctx context.Context, c *cli.Call, name, source, dest s
 		return err
 	}
 	defer root.Close()
-	return extract(root, resp.Body, as)
+	x := extraction{root: root, as: as, contents: source == "/" || strings.HasSuffix(source, "/.")}
+	return x.extract(resp.Body)
 }
 
 // destination is the directory that what is copied goes to, and its name there; "" keeps that.
@@ -101,8 +102,14 @@ func destination(dest, source string) (into, as string, err error) {
 	return "", "", err
 }
 
-// extract writes a tar stream below root, and nowhere else. The first name of each path is replaced by as.
-func extract(root *os.Root, r io.Reader, as string) error {
+// An extraction writes a tar stream below root, and nowhere else.
+type extraction struct {
+	root     *os.Root
+	as       string // what is copied is called so; "" keeps its name
+	contents bool   // the stream's names are below what is copied, and do not begin with its name
+}
+
+func (x *extraction) extract(r io.Reader) error {
 	t := tar.NewReader(r)
 	for {
 		h, err := t.Next()
@@ -112,44 +119,47 @@ func extract(root *os.Root, r io.Reader, as string) error {
 		if err != nil {
 			return err
 		}
-		if err := extractOne(root, t, h, renamed(h.Name, as), as); err != nil {
+		if err := x.one(t, h); err != nil {
 			return fmt.Errorf("copy %s: %w", h.Name, err)
 		}
 	}
 }
 
-func renamed(name, as string) string {
-	name = path.Clean(name)
-	if as == "" {
-		return name
+// name is what a path of the stream is called.
+func (x *extraction) name(s string) string {
+	s = path.Clean(s)
+	if x.as == "" {
+		return s
 	}
-	_, rest, _ := strings.Cut(name, "/")
-	return path.Join(as, rest)
+	if !x.contents {
+		_, s, _ = strings.Cut(s, "/")
+	}
+	return path.Join(x.as, s)
 }
 
-func extractOne(root *os.Root, t *tar.Reader, h *tar.Header, name, as string) error {
-	mode := h.FileInfo().Mode()
+func (x *extraction) one(t *tar.Reader, h *tar.Header) error {
+	name, mode := x.name(h.Name), h.FileInfo().Mode()
 	switch h.Typeflag {
 	case tar.TypeDir:
-		if err := root.Mkdir(name, 0o700|mode.Perm()); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := x.root.Mkdir(name, 0o700|mode.Perm()); name != "." && err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		return nil
 	case tar.TypeReg:
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode.Perm())
+		f, err := x.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode.Perm())
 		if err != nil {
 			return err
 		}
 		_, err = io.Copy(f, t)
 		return errors.Join(err, f.Chmod(mode.Perm()), f.Close())
 	case tar.TypeSymlink, tar.TypeLink:
-		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := x.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if h.Typeflag == tar.TypeLink {
-			return root.Link(renamed(h.Linkname, as), name)
+			return x.root.Link(x.name(h.Linkname), name)
 		}
-		return root.Symlink(h.Linkname, name)
+		return x.root.Symlink(h.Linkname, name)
 	}
 	return nil // devices and sockets stay where they are
 }

@@ -218,7 +218,7 @@ func (e *engine) wait(what string, is func() bool) {
 // do runs a command of a client's.
 func (e *engine) do(dir, stdin string, args ...string) (out string, status int) {
 	e.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // of a cleanup, too
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) // of a cleanup, too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, e.which(args[0]), args[1:]...)
 	var b bytes.Buffer

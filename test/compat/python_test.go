@@ -1,0 +1,27 @@
+package compat
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestEverydayCallsOfDockerPy runs them with Debian's library, and with another if this machine has one.
+func TestEverydayCallsOfDockerPy(t *testing.T) {
+	ran := map[string]bool{}
+	for _, python := range []string{"/usr/bin/python3", need(t, "python3")} {
+		version, err := exec.Command(python, "-c", "import docker; print(docker.__version__)").Output()
+		if v := strings.TrimSpace(string(version)); err == nil && !ran[v] {
+			ran[v] = true
+			t.Run(v, func(t *testing.T) {
+				e := start(t)
+				if out := e.must("", python, "testdata/everyday.py"); !strings.HasSuffix(out, "ok") {
+					t.Errorf("everyday.py prints %s", out)
+				}
+			})
+		}
+	}
+	if len(ran) == 0 {
+		t.Skip("python3-docker is not installed (see packages.txt)")
+	}
+}
