@@ -74,29 +74,29 @@ func TestUploadGoesOnWhereItWasCut(t *testing.T) {
 	blob := random(10 << 20)
 	for _, test := range []struct {
 		name  string
-		drive drive
+		drive *drive
 		begun int
 		twice int // bytes
 	}{
 		// More often than a request is sent again: each time more has come over.
-		{"often", drive{cut: 1 << 20, cuts: 8}, 1, 0},
-		{"nothing came", drive{cut: 0, cuts: 2}, 3, 0},
-		{"all but the answer", drive{cut: 10 << 20, cuts: 1}, 1, 0},
-		{"has forgotten it", drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }}, 2, 1 << 20},
-		{"knows no end", drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }}, 2, 1 << 20},
-		{"claims too much", drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) {
+		{"often", &drive{cut: 1 << 20, cuts: 8}, 1, 0},
+		{"nothing came", &drive{cut: 0, cuts: 2}, 3, 0},
+		{"all but the answer", &drive{cut: 10 << 20, cuts: 1}, 1, 0},
+		{"has forgotten it", &drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }}, 2, 1 << 20},
+		{"knows no end", &drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }}, 2, 1 << 20},
+		{"claims too much", &drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) {
 			w.Header().Set("Range", "0-"+strconv.Itoa(11<<20))
 			w.WriteHeader(http.StatusNoContent)
 		}}, 2, 1 << 20},
-		{"leads elsewhere", drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) {
+		{"leads elsewhere", &drive{cut: 1 << 20, cuts: 1, status: func(w http.ResponseWriter) {
 			w.Header().Set("Range", "0-1048575")
 			w.Header().Set("Location", "http://192.0.2.1/upload")
 			w.WriteHeader(http.StatusNoContent)
 		}}, 2, 1 << 20},
-		{"refuses to go on", drive{cut: 1 << 20, cuts: 1, refuse: true}, 2, 1 << 20},
+		{"refuses to go on", &drive{cut: 1 << 20, cuts: 1, refuse: true}, 2, 1 << 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := &test.drive
+			d := test.drive
 			d.t = t
 			c := newClient(t, serve(t, d), Options{Retries: 3})
 			if err := c.Put(within(t, time.Minute), describeBytes("x", blob), bytes.NewReader(blob)); err != nil {
