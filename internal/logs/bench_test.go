@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -203,7 +204,7 @@ func liveHeap() int64 {
 // pss is the proportional set of this process in bytes (proc(5), smaps_rollup).
 func pss(t *testing.T) int64 {
 	t.Helper()
-	runtime.GC()
+	debug.FreeOSMemory()
 	p, err := os.ReadFile("/proc/self/smaps_rollup")
 	if err != nil {
 		t.Skip(err)

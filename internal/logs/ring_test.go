@@ -181,7 +181,7 @@ func mend(r *ring) {
 			return
 		}
 		length := binary.LittleEndian.Uint32(p[4:])
-		if length < blockHead || int(length) > len(p) {
+		if length < blockHead || uint64(length) > uint64(len(p)) {
 			return
 		}
 		binary.LittleEndian.PutUint32(p[8:], checksum(p[12:length]))

@@ -119,7 +119,8 @@ func (s *source) step() bool {
 
 // refill moves what a terminal has into the empty relay. EIO is a terminal that nobody has open.
 func (s *source) refill() bool {
-	n, err := unix.Splice(s.fd, nil, s.rfd[1], nil, maxBlock, unix.SPLICE_F_NONBLOCK)
+	m, err := unix.Splice(s.fd, nil, s.rfd[1], nil, maxBlock, unix.SPLICE_F_NONBLOCK)
+	n := int64(m) // an int where that has 32 bits
 	if errors.Is(err, unix.EINVAL) {
 		n, err = s.copy()
 	}
