@@ -39,6 +39,7 @@ var steps = []struct {
 	{"A container runs, is looked into, stops for a moment, and ends", (*demo).showLife},
 	{"How long a start takes", (*demo).showStart},
 	{"Two images that share files, but no layer", (*demo).showImages},
+	{"A compose project of three services, and an engine that dies", (*demo).showCompose},
 	{"Nothing is left behind", (*demo).showNothingLeft},
 }
 

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 declare -A groups=(
   [base]="make gcc libc6-dev ca-certificates busybox-static erofs-utils iproute2 procps util-linux"
-  [demo]="busybox-static mmdebstrap debian-archive-keyring crun docker-registry"
+  [demo]="busybox-static mmdebstrap debian-archive-keyring crun docker-registry docker-compose"
   [peers]="iptables libseccomp-dev $(cat test/*/packages.txt bench/*/packages.txt | tr '\n' ' ')"
   [vm]="qemu-system-x86 qemu-system-arm mmdebstrap debian-archive-keyring busybox-static e2fsprogs cpio kmod"
   [arm]="qemu-user-static"
