@@ -21,11 +21,11 @@ func Trim() {
 
 // Program gives back the pages of the program alone, which takes no collection of garbage.
 func Program() {
-	maps, err := os.ReadFile("/proc/self/maps")
+	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return // without /proc there is nothing to find out
+		return // not every kernel has it
 	}
-	for _, m := range constant(maps) {
+	for _, m := range constant(smaps) {
 		// The pages are of a file and were never written to, so they can be had again (madvise(2)).
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.size, unix.MADV_DONTNEED) // failing, it saves nothing
 	}
@@ -33,23 +33,36 @@ func Program() {
 
 type mapping struct{ start, size uintptr }
 
-// constant finds the mappings of a file that cannot be written to: text and constants (proc(5)). Others' dirty pages
-// would be lost. No code here is relocated when it is loaded: that would make such pages dirty, too.
-func constant(maps []byte) (all []mapping) {
-	for line := range bytes.Lines(maps) {
+// constant finds the mappings of a file that cannot be written to and have no page that was: text and constants
+// (proc(5)). Dirty pages would be lost: those that a linker relocates before they become constant, as libc's under
+// the race detector, or that a debugger has put a breakpoint in.
+func constant(smaps []byte) (all []mapping) {
+	var now mapping
+	for line := range bytes.Lines(smaps) {
 		f := bytes.Fields(line)
-		if len(f) < 6 || f[5][0] != '/' {
-			continue
-		}
-		if kind := string(f[1]); kind != "r-xp" && kind != "r--p" {
-			continue
-		}
-		from, to, _ := bytes.Cut(f[0], []byte("-"))
-		start, err1 := strconv.ParseUint(string(from), 16, strconv.IntSize)
-		end, err2 := strconv.ParseUint(string(to), 16, strconv.IntSize)
-		if err1 == nil && err2 == nil && end > start {
-			all = append(all, mapping{uintptr(start), uintptr(end - start)})
+		switch {
+		case len(f) > 0 && !bytes.HasSuffix(f[0], []byte(":")):
+			now = fileMapping(f)
+		case len(f) > 1 && now.size > 0 && string(f[0]) == "Anonymous:" && string(f[1]) == "0":
+			all = append(all, now)
 		}
 	}
 	return all
+}
+
+// fileMapping reads the fields of a mapping's first line; the size is 0 when it is not one of a file for reading.
+func fileMapping(f [][]byte) (m mapping) {
+	if len(f) < 6 || f[5][0] != '/' {
+		return m
+	}
+	if kind := string(f[1]); kind != "r-xp" && kind != "r--p" {
+		return m
+	}
+	from, to, _ := bytes.Cut(f[0], []byte("-"))
+	start, err1 := strconv.ParseUint(string(from), 16, strconv.IntSize)
+	end, err2 := strconv.ParseUint(string(to), 16, strconv.IntSize)
+	if err1 != nil || err2 != nil || end <= start {
+		return m
+	}
+	return mapping{uintptr(start), uintptr(end - start)}
 }

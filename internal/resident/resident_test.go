@@ -44,13 +44,23 @@ func TestTrimGivesMemoryBack(t *testing.T) {
 
 func TestConstantFindsWhatCannotBeWritten(t *testing.T) {
 	got := constant([]byte(`00400000-00a00000 r-xp 00000000 00:2b 5 /bin/x y
+Rss: 4 kB
+Anonymous: 0 kB
 00a00000-00f00000 r--p 00600000 00:2b 5 /bin/x y
+Anonymous: 0 kB
 00f00000-00f80000 rw-p 00b00000 00:2b 5 /bin/x y
+Anonymous: 0 kB
+00f80000-00f81000 r--p 00b00000 00:2b 5 /lib/relocated
+Anonymous: 4 kB
 c000000000-c000400000 rw-p 00000000 00:00 0 
+Anonymous: 0 kB
 7ffc0000-7ffc1000 r--p 00000000 00:00 0 [vvar]
+Anonymous: 0 kB
 7ffc1000-7ffc3000 r-xp 00000000 00:00 0 [vdso]
+Anonymous: 0 kB
 broken
 f-e r-xp 0 0 0 /x
+Anonymous: 0 kB
 `))
 	if len(got) != 2 || got[0] != (mapping{0x400000, 0x600000}) || got[1] != (mapping{0xa00000, 0x500000}) {
 		t.Errorf("constant = %x", got)
