@@ -165,7 +165,7 @@ func BenchmarkTail(b *testing.B) {
 // TestIdleContainersCostLittle is a ceiling: the memory of each container's log that has
 // printed a few lines and is silent, in the file, on the heap and all together.
 func TestIdleContainersCostLittle(t *testing.T) {
-	const n = 100
+	const n = 200
 	c, err := NewCollector()
 	if err != nil {
 		t.Fatal(err)
