@@ -207,11 +207,8 @@ func (s *session) sweepLayers() error {
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(dirs)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	entries, err := entriesOf(dirs)
+	if err != nil || len(entries) == 0 {
 		return err
 	}
 	unlock, err := instance.LockWait(dirs)

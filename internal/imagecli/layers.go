@@ -64,8 +64,8 @@ func (s *session) layers() ([]layerLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(dirs)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := entriesOf(dirs)
+	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
@@ -128,20 +128,27 @@ func rmCommand(s *session) cli.Command {
 		Short: "remove what containers have written to flash", Long: rmLong,
 		Flags: func(f *cli.Flags) { f.Bool(&force, "force", "f", "a name that is not there is no error") },
 		Run: func(c *cli.Call) error {
-			errs := []error{s.sweep(), s.sweepLayers()}
-			for _, name := range c.Args {
-				err := s.rm(name)
-				if err == nil {
-					fmt.Fprintln(c.Out, name)
-				}
-				if force && errors.Is(err, fs.ErrNotExist) {
-					err = nil
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
+			swept := errors.Join(s.sweep(), s.sweepLayers())
+			return errors.Join(swept, removeEach(c, force, s.rm))
 		},
 	}
+}
+
+// removeEach removes what the arguments name, and prints the names of what is gone. By force what is not there is
+// no error.
+func removeEach(c *cli.Call, force bool, remove func(name string) error) error {
+	var errs []error
+	for _, name := range c.Args {
+		err := remove(name)
+		if err == nil {
+			fmt.Fprintln(c.Out, name)
+		}
+		if force && errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (s *session) rm(name string) error {

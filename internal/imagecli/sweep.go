@@ -17,11 +17,8 @@ import (
 // sweep removes what was left of containers whose command was killed, and which run no more.
 func (s *session) sweep() error {
 	dir := filepath.Join(s.run, "containers")
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	entries, err := entriesOf(dir)
+	if err != nil || len(entries) == 0 {
 		return err
 	}
 	var errs []error
@@ -37,13 +34,19 @@ func (s *session) sweep() error {
 	return errors.Join(errs...)
 }
 
+// entriesOf lists a directory. One that is not there has no entries.
+func entriesOf(dir string) ([]os.DirEntry, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
 // releaseTrees unmounts the trees of images that no container uses.
 func (s *session) releaseTrees() error {
-	entries, err := os.ReadDir(filepath.Join(s.run, "mnt", "trees"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	entries, err := entriesOf(filepath.Join(s.run, "mnt", "trees"))
+	if err != nil || len(entries) == 0 {
 		return err
 	}
 	st, err := s.open()

@@ -116,18 +116,8 @@ func volumeRm(s *session) cli.Command {
 		Name: "rm", Args: "NAME...", MinArgs: 1, MaxArgs: cli.Many, Short: "remove volumes and what is in them",
 		Flags: func(f *cli.Flags) { f.Bool(&force, "force", "f", "a volume that is not there is no error") },
 		Run: func(c *cli.Call) error {
-			errs := []error{s.sweep(), s.sweepVolumes()}
-			for _, name := range c.Args {
-				err := s.removeVolume(name)
-				if err == nil {
-					fmt.Fprintln(c.Out, name)
-				}
-				if force && errors.Is(err, fs.ErrNotExist) {
-					err = nil
-				}
-				errs = append(errs, err)
-			}
-			return errors.Join(errs...)
+			swept := errors.Join(s.sweep(), s.sweepVolumes())
+			return errors.Join(swept, removeEach(c, force, s.removeVolume))
 		},
 	}
 }
@@ -156,8 +146,8 @@ func (s *session) volumes() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := entriesOf(dir)
+	if err != nil {
 		return nil, err
 	}
 	var names []string
@@ -205,8 +195,8 @@ func there(v volume) error {
 func (s *session) users(path string) ([]string, error) {
 	ids := []string{}
 	dir := filepath.Join(s.run, "containers")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := entriesOf(dir)
+	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
@@ -256,11 +246,8 @@ func (s *session) sweepVolumes() error {
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	entries, err := entriesOf(dir)
+	if err != nil || len(entries) == 0 {
 		return err
 	}
 	return sweepRemoved(dir, entries)
