@@ -28,11 +28,9 @@ type source struct {
 
 func newSource(l *Log, stream byte, f *os.File, relay [2]*os.File) (*source, error) {
 	s := &source{log: l, stream: stream, file: f, relay: relay, peer: -1}
-	for to, f := range map[*int]*os.File{&s.fd: f, &s.rfd[0]: relay[0], &s.rfd[1]: relay[1]} {
-		if f == nil {
-			continue
-		}
-		if err := withFd(f, func(fd int) error { *to = fd; return nil }); err != nil {
+	to := [3]*int{&s.fd, &s.rfd[0], &s.rfd[1]}
+	for i, f := range s.files() {
+		if err := withFd(f, func(fd int) error { *to[i] = fd; return nil }); err != nil {
 			return s, fmt.Errorf("read output of a container: %w", err)
 		}
 	}
