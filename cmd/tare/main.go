@@ -43,6 +43,9 @@ func main() {
 func restoreFileLimit() { _ = syscall.Exec("", nil, nil) }
 
 func run(name string, args []string) int {
+	if name == "docker-init" {
+		return enginecli.Init(args)
+	}
 	std := cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	root := command(name)
 	return cli.Main(&root, std, args)
@@ -74,6 +77,7 @@ func command(name string) cli.Command {
 		Sub: append(enginecli.Commands(enginecli.Options{Dirs: dirs, Local: images}),
 			enginecli.Daemon(enginecli.DaemonOptions{Version: version, Commit: commit(), Dirs: dirs}),
 			runtimecli.Command(o),
+			cli.Completion("tare"),
 			cli.Command{Name: "version", Short: "print the version", Run: printVersion},
 		),
 	}

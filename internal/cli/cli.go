@@ -51,6 +51,9 @@ type Command struct {
 	// Run does the work. In a group it runs when no verb follows.
 	Run func(*Call) error
 
+	// Candidates are what an argument may be. It is called for completion alone.
+	Candidates func() []string
+
 	// Report shows the error of this command, or of any command below it that
 	// has no Report of its own, to the person or program that called. Nil: the
 	// program's name and the error as one line on IO.Err.

@@ -193,3 +193,20 @@ func TestComplete(t *testing.T) {
 		}
 	}
 }
+
+func TestCompletionKnowsWhatArgumentsMayBe(t *testing.T) {
+	root := Command{Name: "tool", Sub: []Command{
+		{Name: "stop", Candidates: func() []string { return []string{"web", "worker", "db"} }},
+		Completion("tool"),
+	}}
+	for line, want := range map[string]string{"stop w": "web\nworker\n", "stop web d": "db\n", "s": "stop\n", "completion bash": "complete -o default -F _tool tool\n"} {
+		var o strings.Builder
+		args := strings.Fields(line)
+		if args[0] != "completion" {
+			args = append([]string{"__complete"}, args...)
+		}
+		if status := Main(&root, IO{Out: &o}, args); status != 0 || !strings.HasSuffix(o.String(), want) {
+			t.Errorf("%s: %d %q, want %q", line, status, o.String(), want)
+		}
+	}
+}

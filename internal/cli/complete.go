@@ -27,6 +27,9 @@ func complete(root *Command, w io.Writer, words []string) {
 		}
 	}
 	candidates := names(cmd)
+	if cmd.Candidates != nil {
+		candidates = append(candidates, cmd.Candidates()...)
+	}
 	if strings.HasPrefix(last, "-") {
 		candidates = nil
 		for _, name := range newFlags(cmd).names() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -76,7 +77,11 @@ func (d *daemon) run(c *cli.Call) error {
 	if os.Getenv(keeper.Env) != "" {
 		return d.engine(c, root, run)
 	}
-	args := []string{"tare", "--root", root, "--run", run, "daemon"}
+	program, err := ownFile()
+	if err != nil {
+		return fmt.Errorf("daemon: %w", err)
+	}
+	args := []string{program, "--root", root, "--run", run, "daemon"}
 	for _, h := range d.hosts {
 		args = append(args, "--host", h)
 	}
@@ -88,6 +93,26 @@ func (d *daemon) run(c *cli.Call) error {
 		return fmt.Errorf("daemon: %w", err)
 	}
 	return &cli.Exit{Status: status}
+}
+
+// ownFile is the path of this program's file. /proc/self/exe does not tell: it may be executed through
+// a mount of its own (container.ProtectProgram).
+func ownFile() (string, error) {
+	running, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	if named, err := os.Stat(path); err != nil || !os.SameFile(running, named) {
+		return "", fmt.Errorf("%s is not the file of this program", path)
+	}
+	return path, nil
 }
 
 // engine is the second process.
@@ -105,11 +130,7 @@ func (d *daemon) engine(c *cli.Call, root, run string) error {
 	log := slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	e, err := engine.Open(engine.Options{Root: root, Run: run, Log: log, Program: program})
+	e, err := engine.Open(engine.Options{Root: root, Run: run, Log: log, Program: os.Args[0]})
 	if err != nil {
 		return fmt.Errorf("daemon: %w", err)
 	}

@@ -7,10 +7,14 @@ package enginecli
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/cli"
@@ -38,7 +42,27 @@ func Commands(o Options) []cli.Command {
 		inspectCommand(s), portCommand(s), renameCommand(s), updateCommand(s), whyCommand(s),
 		eventsCommand(s), infoCommand(s), networkCommand(s),
 	}
+	for i := range ours {
+		if strings.HasPrefix(ours[i].Args, "CONTAINER") || strings.HasPrefix(ours[i].Args, "[CONTAINER") {
+			ours[i].Candidates = s.containers
+		}
+	}
 	return merge(ours, o.Local)
+}
+
+// containers are the names of all containers, for completion; none when the engine does not answer at once.
+func (s *session) containers() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var list []container.Summary
+	if err := s.client().get(ctx, "/containers/json", url.Values{"all": {"1"}}, &list); err != nil {
+		return nil
+	}
+	var all []string
+	for i := range list {
+		all = append(all, nameOf(list[i].Names))
+	}
+	return all
 }
 
 // merge puts the local verbs behind ours, but for those that ours stand in front of.

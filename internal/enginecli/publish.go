@@ -42,6 +42,9 @@ func parsePublish(text string) ([]published, error) {
 	if proto == "" {
 		proto = "tcp"
 	}
+	if proto != "tcp" && proto != "udp" {
+		return nil, fmt.Errorf("protocol %q: want tcp or udp", proto)
+	}
 	var out []published
 	var at netip.Addr
 	host, inside := "", rest
