@@ -110,12 +110,13 @@ func arrangeHost(dir string) error {
 	if err := unix.Mount("tmpfs", "/var/lib/containers", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount tmpfs on /var/lib/containers: %w", err)
 	}
-	return hideUnifiedControllers(dir)
+	return HideUnifiedControllers(dir)
 }
 
-// hideUnifiedControllers: crun up to 1.8.1 refuses to work where a hybrid host has left a
-// controller in the v2 hierarchy.
-func hideUnifiedControllers(dir string) error {
+// HideUnifiedControllers covers the hybrid v2 hierarchy's list of controllers with an empty file in dir: crun
+// up to 1.8.1 refuses to work where a hybrid host has left a controller there ("cgroups in hybrid mode not
+// supported, drop all controllers from cgroupv2").
+func HideUnifiedControllers(dir string) error {
 	const list = "/sys/fs/cgroup/unified/cgroup.controllers"
 	content, err := os.ReadFile(list)
 	if os.IsNotExist(err) || err == nil && strings.TrimSpace(string(content)) == "" {

@@ -91,8 +91,8 @@ func newBench(o options, dir string) (*bench, error) {
 func (b *bench) findSubjects() error {
 	if b.o.wants("tare") {
 		program := b.o.tare
-		if program == "" {
-			program = filepath.Join(b.dir, "tare")
+		if _, err := os.Stat(program); err != nil {
+			return fmt.Errorf("-tare: %w (make build makes it)", err)
 		}
 		same := runtimeSubject("tare", "of this tree, the same command line again",
 			program, "runtime", "--root", filepath.Join(b.dir, "root-tare"))

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // fifoPriority preempts ordinary load and stays below the kernel's own
@@ -20,10 +22,10 @@ func arrangeHost(dir string, fifo bool) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := keepProgram(dir); err != nil {
-		return err
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=711"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
 	}
-	if err := hideUnifiedControllers(dir); err != nil {
+	if err := measure.HideUnifiedControllers(dir); err != nil {
 		return err
 	}
 	// What tare remembers between starts shall be this run's only.
@@ -38,45 +40,6 @@ func arrangeHost(dir string, fifo bool) error {
 	}
 	if err := unix.Unmount("/sys/fs/cgroup/cpu", unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
 		return fmt.Errorf("hide the cpu hierarchy: %w", err)
-	}
-	return nil
-}
-
-// keepProgram covers dir with a tmpfs, taking the tare binary that the outer
-// copy built along.
-func keepProgram(dir string) error {
-	program, err := os.ReadFile(filepath.Join(dir, "tare"))
-	if err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=711"); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
-	}
-	if program == nil {
-		return nil
-	}
-	return os.WriteFile(filepath.Join(dir, "tare"), program, 0o755)
-}
-
-// hideUnifiedControllers covers the hybrid v2 hierarchy's list of controllers
-// with an empty file. crun up to 1.8.1 refuses to work when a hybrid host has
-// left a controller there ("cgroups in hybrid mode not supported, drop all
-// controllers from cgroupv2").
-func hideUnifiedControllers(dir string) error {
-	const list = "/sys/fs/cgroup/unified/cgroup.controllers"
-	content, err := os.ReadFile(list)
-	if os.IsNotExist(err) || err == nil && strings.TrimSpace(string(content)) == "" {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	empty := filepath.Join(dir, "no-controllers")
-	if err := os.WriteFile(empty, nil, 0o444); err != nil {
-		return err
-	}
-	if err := unix.Mount(empty, list, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cover %s: %w", list, err)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -70,7 +71,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.warm, "warm", true, "measure exec from a warm process too")
 	f.DurationVar(&o.gap, "gap", 10*time.Millisecond, "pause between two commands")
 	f.StringVar(&o.only, "only", "", "comma-separated `programs` to measure, or \"warm\" for exec from a warm process alone (default: all that are installed)")
-	f.StringVar(&o.tare, "tare", "", "measure this tare `binary` (default: what `make build` makes)")
+	f.StringVar(&o.tare, "tare", "bin/tare", "the tare `binary`, as `make build` makes it")
 	f.StringVar(&o.profile, "profile", "/usr/share/containers/seccomp.json", "seccomp profile in Docker's `file` form")
 	f.BoolVar(&o.verbose, "v", false, "say what happens")
 	if err := f.Parse(args); err != nil {
@@ -82,7 +83,9 @@ func parse(args []string) (options, error) {
 	if o.n < 1 {
 		return o, fmt.Errorf("-n %d: must be at least 1", o.n)
 	}
-	return o, nil
+	var err error
+	o.tare, err = filepath.Abs(o.tare)
+	return o, err
 }
 
 func main() {
@@ -109,8 +112,7 @@ func main() {
 	}
 }
 
-// outer builds what is measured and runs this program again in a mount
-// namespace of its own, where the host's view can be arranged without harm.
+// outer runs this program again in a mount namespace of its own, where the host's view can be arranged without harm.
 func outer(o options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("must run as root: it starts containers")
@@ -120,11 +122,6 @@ func outer(o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.wants("tare") && o.tare == "" {
-		if err := buildTare(filepath.Join(dir, "tare")); err != nil {
-			return err
-		}
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -141,33 +138,7 @@ func outer(o options) error {
 }
 
 func (o options) wants(name string) bool {
-	if o.only == "" {
-		return true
-	}
-	for _, s := range strings.Split(o.only, ",") {
-		if s == name {
-			return true
-		}
-	}
-	return false
-}
-
-// buildTare builds the program as `make build` does, since how it is linked
-// decides how it starts, and puts it at out.
-func buildTare(out string) error {
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
-	}
-	dir := strings.TrimSpace(string(root))
-	if msg, err := exec.Command("make", "--no-print-directory", "-C", dir, "build").CombinedOutput(); err != nil {
-		return fmt.Errorf("build tare: %w\n%s", err, msg)
-	}
-	program, err := os.ReadFile(filepath.Join(dir, "bin/tare"))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(out, program, 0o755)
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
 
 func inner(o options, dir string) error {

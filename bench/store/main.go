@@ -41,6 +41,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tare.dev/tare/bench/measure"
@@ -94,15 +95,7 @@ func parse(args []string) (options, error) {
 }
 
 func (o options) wants(name string) bool {
-	if o.only == "" {
-		return true
-	}
-	for s := range strings.SplitSeq(o.only, ",") {
-		if s == name {
-			return true
-		}
-	}
-	return false
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
 
 func (o options) say(format string, args ...any) {
