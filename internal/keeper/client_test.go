@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -266,4 +267,33 @@ func TestFullTableLeavesZombies(t *testing.T) {
 	if last := lines[len(lines)-1]; last[1] != fmt.Sprint(maxExits+floodBeyond) {
 		t.Errorf("%s exits were told, want %d", last[1], maxExits+floodBeyond)
 	}
+	// What a keeper takes for itself: 1.3 MiB in the program, 0.5 of it for a flood.
+	const most = 3 << 10
+	kib := private(t, r.cmd.Process.Pid)
+	t.Logf("the keeper has %d KiB for itself", kib)
+	if kib > most && !raced() {
+		t.Errorf("the keeper has %d KiB for itself, want %d at most", kib, most)
+	}
+}
+
+// raced tells whether the race detector is in the program, and takes memory.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// private is the memory that a process shares with no other, in KiB.
+func private(t *testing.T, pid int) (kib int) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Skip("needs /proc/PID/smaps_rollup (Linux 4.14)")
+	}
+	for line := range strings.Lines(string(b)) {
+		var n int
+		if k, _ := fmt.Sscanf(line, "Private_Dirty: %d kB", &n); k == 1 {
+			kib += n
+		}
+	}
+	return kib
 }
