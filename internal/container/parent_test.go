@@ -167,7 +167,9 @@ func TestParentReapsWhatAChildMade(t *testing.T) {
 				}
 				t.Cleanup(func() {
 					if c, err := s.Load(r.ID); err == nil {
-						_ = c.Delete(true)
+						if err := c.Delete(true); err != nil {
+							t.Error(err)
+						}
 					}
 				})
 				t.Cleanup(func() { // a dead one would keep its pid namespace's first process from ending
