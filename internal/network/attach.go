@@ -157,6 +157,9 @@ func (m *Manager) connect(netns *os.File, n *netRecord, set settings, r *endpoin
 		if err := m.applyRules(); err != nil {
 			return err
 		}
+		if err := m.forgetFlows(r); err != nil {
+			return err
+		}
 	}
 	host, err := s.link(r.Veth)
 	if err != nil {
@@ -268,7 +271,7 @@ func (m *Manager) detach(e *endpointRecord) error {
 	}
 	e.Stage = kept
 	if m.hasRules(e) {
-		errs = append(errs, m.applyRules())
+		errs = append(errs, m.applyRules(), m.forgetFlows(e))
 	}
 	release(m.claims[e.key()])
 	delete(m.claims, e.key())

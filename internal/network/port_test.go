@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +71,7 @@ func checkPublish(t *testing.T, w *world, filtered bool) {
 		{host, "tcp", "127.0.0.1:8081", "r1"},
 		{host, "tcp", "127.0.0.1:8082", ""},
 		{host, "tcp", "[" + hostAddress6 + "]:8080", "r1"},
+		{host, "tcp", "[::1]:8080", ""}, // refused at once: localhost is 127.0.0.1, too
 		{host, "tcp", r1.at[0].Gateway.String() + ":8080", "r1"},
 		{r1, "tcp", hostAddress + ":8080", "r1"},
 		{r1, "udp", hostAddress + ":8080", "r1"},
@@ -187,5 +189,42 @@ func TestPortsAreChosen(t *testing.T) {
 	w.must(w.m.Release("r1", ""))
 	if r3 := w.box("r3", ends(Port{HostPort: 8000, HostEnd: 8002, Port: 80})); r3.at[0].Ports[0].HostPort != 8000 {
 		t.Errorf("after release: %v, want port 8000", r3.at[0].Ports)
+	}
+}
+
+// TestSteadyClient sends from one port all the time, as sensors do: before a port is published, while
+// one container has it, and when the next one has.
+func TestSteadyClient(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	var c net.Conn
+	w.must(within(w.outside, func() (err error) {
+		c, err = net.Dial("udp", hostAddress+":8080")
+		return err
+	}))
+	defer c.Close()
+	heard := func(want string) (word string) {
+		buf := make([]byte, 512)
+		for range 20 {
+			_, _ = c.Write([]byte("?"))
+			_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if n, err := c.Read(buf); err == nil { // may be an answer to an earlier question
+				if word, _, _ = strings.Cut(string(buf[:n]), " "); word == want {
+					break
+				}
+			}
+		}
+		return word
+	}
+	_, _ = c.Write([]byte("?"))
+	published := Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80, Proto: "udp"}}}
+	w.box("r1", published)
+	if got := heard("r1"); got != "r1" {
+		t.Errorf("heard %q, want r1", got)
+	}
+	w.must(w.m.Detach("r1", "red"))
+	w.box("r2", published)
+	if got := heard("r2"); got != "r2" {
+		t.Errorf("heard %q, want r2", got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMatrix connects every container with every other one, over TCP and UDP, and finds exactly what
@@ -88,5 +90,35 @@ func TestWaysOut(t *testing.T) {
 	}
 	if word, _ := ask(t, w.host, "tcp", inner.at[0].IP.String()+":80", certain); word != "i1" {
 		t.Errorf("host to inner: heard %q", word)
+	}
+}
+
+// TestMembersCannotPretend: a link is from a container, not from whoever sends as it.
+func TestMembersCannotPretend(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "strict", Options: map[string]string{"icc": "false"}, Links: []Link{{From: "good", To: "target", Proto: "tcp"}}})
+	good := w.box("good", Endpoint{Network: "strict"})
+	target := w.box("target", Endpoint{Network: "strict"})
+	bad := w.box("bad", Endpoint{Network: "strict"})
+	if !w.m.Probe().Apart {
+		t.Skip("the kernel has no nf_tables for bridges")
+	}
+	at := target.at[0].IP.String() + ":80"
+	if got := good.hears("tcp", at, "target"); got != "target" {
+		t.Fatalf("good to target: heard %q", got)
+	}
+	// What a container with CAP_NET_ADMIN can do: take the other one's addresses, and be its neighbour.
+	w.must(w.m.Detach("good", "strict"))
+	s := w.dial(bad.ns)
+	l, err := s.link("eth0")
+	w.must(err)
+	m := request(unix.RTM_DELADDR, 0, addressHeader(l.index, bad.at[0].Prefix))
+	m.address(unix.IFA_LOCAL, bad.at[0].IP)
+	w.must(s.do(m))
+	w.must(s.addAddress(l.index, good.at[0].Prefix, false))
+	w.must(s.addRoute(route{to: single(good.at[0].Gateway), out: l.index}))
+	w.must(s.addRoute(route{to: single(target.at[0].IP), via: good.at[0].Gateway, out: l.index}))
+	if got := bad.hears("tcp", at, ""); got != "" {
+		t.Errorf("bad as good to target: heard %q", got)
 	}
 }

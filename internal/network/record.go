@@ -72,7 +72,7 @@ func (r *record) parse(text []byte) error {
 		if n == nil {
 			return fmt.Errorf("%w network", ErrInvalid)
 		}
-		if err := n.check(); err != nil {
+		if err := n.whole(); err != nil {
 			return err
 		}
 		known[n.ID] = n
@@ -81,8 +81,38 @@ func (r *record) parse(text []byte) error {
 		if e == nil || known[e.NetworkID] == nil {
 			return fmt.Errorf("%w endpoint", ErrInvalid)
 		}
-		if n := known[e.NetworkID]; n.Subnet.IsValid() && !n.Subnet.Contains(e.IP) {
-			return fmt.Errorf("%w address %v in %v", ErrInvalid, e.IP, n.Subnet)
+		if err := e.whole(known[e.NetworkID]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole tells what is not there that Create would have filled in.
+func (n *netRecord) whole() error {
+	if err := n.check(); err != nil {
+		return err
+	}
+	needs := n.Driver == Bridge || n.Driver == Macvlan
+	if needs && !n.Subnet.IsValid() || n.Driver == Bridge && !n.Gateway.IsValid() {
+		return fmt.Errorf("network %s: %w subnet", n.Name, ErrInvalid)
+	}
+	if needs && n.IPv6 && (!n.Subnet6.IsValid() || n.Driver == Bridge && !n.Gateway6.IsValid()) {
+		return fmt.Errorf("network %s: %w subnet of IPv6", n.Name, ErrInvalid)
+	}
+	return nil
+}
+
+func (e *endpointRecord) whole(n *netRecord) error {
+	if !n.Subnet.Contains(e.IP) || e.IP6.IsValid() && !n.Subnet6.Contains(e.IP6) || n.IPv6 && !e.IP6.IsValid() {
+		return fmt.Errorf("%w addresses %v, %v in network %s", ErrInvalid, e.IP, e.IP6, n.Name)
+	}
+	if len(e.Veth) >= nameSize {
+		return fmt.Errorf("%w name of interface %s", ErrInvalid, e.Veth)
+	}
+	for i := range e.Ports {
+		if err := e.Ports[i].check(settings{}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -85,19 +85,27 @@ func (m *Manager) sendRules(messages []*message) error {
 	return nil
 }
 
-// transact sends a batch to nf_tables, through a socket that stays: when one is closed the kernel
-// waits for its clean-up of the last transactions, ten milliseconds and more.
-func (m *Manager) transact(messages []*message) error {
+// netfilter is a socket to nf_tables that stays: when one is closed the kernel waits for its clean-up
+// of the last transactions, ten milliseconds and more.
+func (m *Manager) netfilter() (*socket, error) {
 	if m.filter == nil {
 		s, err := dialIn(m.netns, unix.NETLINK_NETFILTER)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		m.filter = s
 	}
-	err := m.filter.batch(messages)
-	if err != nil { // more answers to it may come
-		m.filter.close()
+	return m.filter, nil
+}
+
+// transact sends a batch to nf_tables.
+func (m *Manager) transact(messages []*message) error {
+	s, err := m.netfilter()
+	if err != nil {
+		return err
+	}
+	if err = s.batch(messages); err != nil { // more answers to it may come
+		s.close()
 		m.filter = nil
 	}
 	return err
@@ -286,6 +294,10 @@ func translationRules(t *table, views []view) {
 	}
 	t.chain(chain{"arriving", "nat", hookPrerouting, priorityDestination})
 	t.chain(chain{"local", "nat", hookOutput, priorityDestination})
+	if t.family == unix.NFPROTO_IPV6 {
+		// Nothing from ::1 leaves a host. Who asks there is refused, and asks 127.0.0.1 then.
+		t.rule("local", t.to(single(netip.IPv6Loopback())), accept())
+	}
 	for _, v := range views {
 		resolverRules(t, v)
 	}

@@ -114,6 +114,7 @@ func (w *world) settle(ns *os.File, name string, addresses ...string) {
 	s := w.dial(ns)
 	l, err := s.link(name)
 	w.must(err)
+	w.must(within(ns, func() error { return setIPv6(name, true) }))
 	w.must(s.up(l.index))
 	for _, a := range addresses {
 		w.must(s.addAddress(l.index, netip.MustParsePrefix(a), false))
