@@ -20,7 +20,10 @@ func (a *api) system() []route {
 		{"GET", "/version", a.version},
 		{"GET", "/info", a.info},
 		{"GET", "/events", a.events},
+		{"GET", "/tare/containers/{name}/why", a.why},
 		{"POST", "/auth", auth},
+		{"GET", "/plugins", noPlugins},
+		{"GET", "/plugins/{name}/json", noPlugin},
 	}
 }
 
@@ -132,4 +135,14 @@ func operatingSystem() string {
 
 func auth(w http.ResponseWriter, _ *http.Request) error {
 	return engine.Errorf(engine.NotOffered, "logging in at the engine is not offered: clients send their credentials with each pull and push")
+}
+
+// noPlugins is the list of plugins, which are not offered.
+func noPlugins(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, []string{})
+}
+
+// noPlugin is for docker inspect, which looks there, too.
+func noPlugin(_ http.ResponseWriter, r *http.Request) error {
+	return engine.Errorf(engine.NotFound, "plugin %q not found", r.PathValue("name"))
 }

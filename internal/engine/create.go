@@ -61,7 +61,9 @@ func (e *Engine) Create(o CreateOptions) (id string, warnings []string, err erro
 
 // add makes the container's place and record.
 func (e *Engine) add(r *Record, image *store.Image) (id string, warnings []string, err error) {
-	c := e.newContainer(r, Memory{State: container.StateCreated})
+	m := Memory{State: container.StateCreated}
+	m.because("created", byClient)
+	c := e.newContainer(r, m)
 	if err := e.name(c, r); err != nil {
 		return "", nil, err
 	}

@@ -163,6 +163,12 @@ func (c *Container) checked(result *container.HealthcheckResult) {
 			now.Status = container.Unhealthy
 		}
 	})
+	if after := c.View().Health; after.Status != before {
+		err := c.edit(func(m *Memory) { m.because("is "+string(after.Status), healthReason(result, after.FailingStreak)) })
+		if err != nil {
+			c.e.log.Error("write a container's state", "container", c.id, "error", err)
+		}
+	}
 	if after := c.View().Health.Status; after != before {
 		c.publish("health_status: " + string(after))
 	}

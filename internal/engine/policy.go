@@ -44,7 +44,7 @@ func (c *Container) startAfter(d time.Duration) {
 			if v.State != container.StateRestarting {
 				return
 			}
-			if err := c.start(v.Restarts + 1); err != nil {
+			if err := c.start(v.Restarts+1, "its restart policy is "+v.policyText()); err != nil {
 				c.e.log.Warn("start a container again", "container", c.id, "error", err)
 				c.failedAgain()
 			}
@@ -74,7 +74,9 @@ func (c *Container) giveUp() error {
 	if c.View().State != container.StateRestarting {
 		return Errorf(NotModified, "container %s is not running", c.id)
 	}
-	err := c.change(evGiveUp, nil)
+	err := c.change(evGiveUp, func(m *Memory) {
+		m.because("is not started again", "a client stopped it, or its policy has no more tries")
+	})
 	c.ended(false)
 	return err
 }

@@ -57,6 +57,8 @@ type Memory struct {
 
 	Attached map[string]*network.EndpointSettings `json:",omitempty"`
 	Ports    network.PortMap                      `json:",omitempty"`
+
+	Reasons []Reason `json:",omitempty"` // the oldest first
 }
 
 const memoryFile = "state.json"

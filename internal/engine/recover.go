@@ -75,10 +75,11 @@ func (e *Engine) startAll(list []*Container) {
 			return
 		}
 		err := c.do(func() error {
-			if v := c.View(); v.Running() {
+			v := c.View()
+			if v.Running() {
 				return nil // somebody was faster
 			}
-			return c.start(0)
+			return c.start(0, "the device has booted, and its restart policy is "+v.policyText())
 		})
 		if err != nil {
 			e.log.Error("start a container at boot", "container", c.id, "error", err)
@@ -247,6 +248,9 @@ func (c *Container) resume() {
 	v := c.View()
 	switch v.State {
 	case container.StateRunning, container.StatePaused:
+		if err := c.edit(func(m *Memory) { m.because("has a new engine", "the one before ended") }); err != nil {
+			c.e.log.Error("write a container's state", "container", c.id, "error", err)
+		}
 		if err := c.needStreams(); err != nil {
 			c.e.log.Error("take over a log", "container", c.id, "error", err)
 		}

@@ -30,7 +30,7 @@ func (c *Container) Start() error {
 		if err := c.wanted(true); err != nil {
 			return err
 		}
-		err := c.start(0)
+		err := c.start(0, byClient)
 		if err != nil && v.Host.AutoRemove {
 			return errors.Join(err, c.remove(true))
 		}
@@ -38,8 +38,12 @@ func (c *Container) Start() error {
 	})
 }
 
-// start makes the process. restarts is how many times the policy has started it again. Only own calls it.
-func (c *Container) start(restarts int) error {
+// byClient is why things happen that people ask for.
+const byClient = "a client asked for it"
+
+// start makes the process. restarts is how many times the policy has started it again; why is for people. Only own
+// calls it.
+func (c *Container) start(restarts int, why string) error {
 	v := c.View()
 	if _, ok := next(v.State, evStart); !ok {
 		return Errorf(Conflict, "container %s cannot be started: it is %s", c.id, v.State)
@@ -50,13 +54,17 @@ func (c *Container) start(restarts int) error {
 		err = launchError(err, v.Record)
 		code := exitCodeOf(err)
 		c.endStreams() // who is attached has nothing to wait for
-		return errors.Join(err, c.change(evFail, func(m *Memory) { m.ExitCode, m.Error = code, err.Error() }))
+		return errors.Join(err, c.change(evFail, func(m *Memory) {
+			m.ExitCode, m.Error = code, err.Error()
+			m.because("could not be started ("+why+")", err.Error())
+		}))
 	}
 	err = c.change(evStart, func(m *Memory) {
 		m.Pid, m.Started, m.ExitCode, m.Error, m.OOMKilled, m.Asked, m.Reset = pid, started, 0, "", false, false, false
 		m.StartedAt, m.Restarts = time.Now().UTC(), restarts
 		m.Runs++
 		m.Health = nil
+		m.because("started", why)
 	})
 	if err != nil {
 		c.e.log.Error("write a container's state", "container", c.id, "error", err)

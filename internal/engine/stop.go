@@ -165,7 +165,7 @@ func (c *Container) Restart(ctx context.Context, o StopOptions) error {
 			return nil // the policy was faster
 		}
 		c.backoff = 0
-		return errors.Join(c.wanted(true), c.start(0))
+		return errors.Join(c.wanted(true), c.start(0, "a client asked for a restart"))
 	})
 	if err == nil {
 		c.publish("restart")
@@ -187,7 +187,7 @@ func (c *Container) freeze(action string, on event, do func(*runtime.Container) 
 	return c.do(func() error {
 		v := c.View()
 		if _, ok := next(v.State, on); !ok {
-			return Errorf(Conflict, "cannot %s container %s: it is %s", action, c.id, v.State)
+			return Errorf(Conflict, "cannot %s container %s: %s", action, v.Name, notNow(c.id, on, v.State))
 		}
 		r, err := c.e.runtime.Load(c.id)
 		if err != nil {
@@ -196,12 +196,23 @@ func (c *Container) freeze(action string, on event, do func(*runtime.Container) 
 		if err := do(r); err != nil {
 			return err
 		}
-		if err := c.change(on, nil); err != nil {
+		if err := c.change(on, func(m *Memory) { m.because(action+"d", byClient) }); err != nil {
 			return err
 		}
 		c.publish(action)
 		return nil
 	})
+}
+
+// notNow says in docker's words why a container can be neither paused nor unpaused.
+func notNow(id string, on event, s State) string {
+	switch {
+	case s == container.StatePaused:
+		return "Container " + id + " is already paused"
+	case on == evUnpause:
+		return "Container " + id + " is not paused"
+	}
+	return "Container " + id + " is not running"
 }
 
 // ends hands the end of the process of a run to own, and waits until it has taken note.
@@ -232,6 +243,10 @@ func (c *Container) exited(run int, status unix.WaitStatus, at time.Time) {
 	}
 	err := c.change(on, func(m *Memory) {
 		m.Pid, m.Started, m.ExitCode, m.OOMKilled, m.Reset, m.FinishedAt = 0, 0, code, oom, reboot, at.UTC()
+		m.because(endText(status), v.whyEnded(status, oom, reboot))
+		if what, why := v.whyNext(again, wait, reboot, code); what != "" {
+			m.because(what, why)
+		}
 	})
 	if err != nil {
 		c.e.log.Error("write a container's state", "container", c.id, "error", err)
