@@ -42,8 +42,7 @@ func (k *keeper) execute() error {
 		return err
 	}
 	defer unix.Close(fd)
-	program := procFD(k.program)
-	if err := k.check(program, fd); err != nil {
+	if err := k.check(fd); err != nil {
 		return err
 	}
 	fds := append(s.descriptors(), fd)
@@ -51,7 +50,7 @@ func (k *keeper) execute() error {
 	if err == nil {
 		env := append(without(os.Environ(), Env, envState, envCheck), envState+"="+strconv.Itoa(fd))
 		_ = os.WriteFile(oomFile, k.own, 0) // what it finds is the engine's
-		err = syscall.Exec(program, k.o.Self, env)
+		err = syscall.Exec(k.program.file(), k.program.argv(k.o.Self), env)
 		_ = os.WriteFile(oomFile, oomNever, 0)
 	}
 	_ = setCloseOnExec(fds, true)
@@ -74,11 +73,11 @@ func writeState(s *state) (fd int, err error) {
 }
 
 // check runs the new program, which has to say that it understands the state.
-func (k *keeper) check(program string, fd int) error {
+func (k *keeper) check(fd int) error {
 	if err := setCloseOnExec([]int{fd}, false); err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(program, k.o.Self, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(k.program.file(), k.program.argv(k.o.Self), &syscall.ProcAttr{
 		Env:   append(without(os.Environ(), Env, envState, envCheck), envCheck+"="+strconv.Itoa(fd)),
 		Files: []uintptr{0, 1, 2},
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 
@@ -154,14 +155,18 @@ func (c *Client) Drop(name string) error {
 }
 
 // Upgrade makes the program in the file path that of the next engine, which is
-// started when this one ends, with whatever status. When that engine has
+// started when this one ends, with whatever status; path is its argv(0). When that engine has
 // connected, the keeper executes the program in its own place, too, under its
 // old number and with all that it knows and holds. When it ends before it has
 // connected, or does not in half a minute, the old program goes on.
 func (c *Client) Upgrade(path string) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("keeper: upgrade to %s: %w", path, err)
+	}
+	fd, err := unix.Open(full, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == nil {
-		_, _, err = c.ask(opUpgrade, "", []int{fd})
+		_, _, err = c.ask(opUpgrade, full, []int{fd})
 		_ = unix.Close(fd)
 	}
 	if err != nil {

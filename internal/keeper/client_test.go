@@ -200,14 +200,14 @@ func TestBoundsOfWhatIsHeld(t *testing.T) {
 // What breaks the rules is answered, and changes nothing.
 func TestBadFrames(t *testing.T) {
 	c, _ := pair(t)
-	for _, frame := range []string{"?", "h", "h\x00", "hxx", "d", "g", "n" + strings.Repeat("x", maxName+1), "ux", "u", "pname"} {
+	for _, frame := range []string{"?", "h", "h\x00", "hxx", "d", "g", "n" + strings.Repeat("x", maxName+1), "ux", "u", "u/", "pname"} {
 		if _, _, err := c.ask(frame[0], frame[1:], nil); err == nil {
 			t.Errorf("frame %.10q: it was accepted", frame)
 		}
 	}
 	fd := int(file(t, "x").Fd())
 	before := open(t)
-	for _, frame := range []string{"h\x01", "gname", "n", "dname", "ux", "?"} {
+	for _, frame := range []string{"h\x01", "gname", "n", "dname", "ux", "u", "u/\x00", "?"} {
 		if _, _, err := c.ask(frame[0], frame[1:], []int{fd}); err == nil {
 			t.Errorf("frame %.10q with a descriptor: it was accepted", frame)
 		}

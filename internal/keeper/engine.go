@@ -42,15 +42,15 @@ func (k *keeper) spawn() (pid, sock int, err error) {
 		_ = unix.Close(pair[0])
 		return 0, -1, fmt.Errorf("make socket pair: %w", err)
 	}
-	program, fd := k.o.Program, k.program
-	if k.next >= 0 {
-		k.trial, fd = true, k.next
+	p, file := k.program, k.o.Program
+	if k.next.fd >= 0 {
+		k.trial, p = true, k.next
 	}
 	switch {
-	case fd >= 0:
-		program = procFD(fd)
-	case program == "":
-		program = "/proc/self/exe"
+	case p.fd >= 0:
+		file = p.file()
+	case file == "":
+		file = "/proc/self/exe"
 	}
 	// Nobody else forks here, so only the engine gets it.
 	if err := setCloseOnExec(pair[1:], false); err != nil {
@@ -58,7 +58,7 @@ func (k *keeper) spawn() (pid, sock int, err error) {
 		return 0, -1, err
 	}
 	_ = os.WriteFile(oomFile, k.own, 0)
-	pid, err = syscall.ForkExec(program, k.o.Args, &syscall.ProcAttr{
+	pid, err = syscall.ForkExec(file, p.argv(k.o.Args), &syscall.ProcAttr{
 		Env:   append(without(k.o.Env, Env, envState, envCheck), Env+"="+strconv.Itoa(pair[1])),
 		Files: []uintptr{0, 1, 2},
 		// A terminal's signals come to us, and we pass them on once.
@@ -67,12 +67,10 @@ func (k *keeper) spawn() (pid, sock int, err error) {
 	_ = os.WriteFile(oomFile, oomNever, 0)
 	if err != nil {
 		_ = unix.Close(pair[0])
-		return 0, -1, fmt.Errorf("execute %s: %w", program, err)
+		return 0, -1, fmt.Errorf("execute %s: %w", file, err)
 	}
 	return pid, pair[0], nil
 }
-
-func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // without is an environment without the variables of these names.
 func without(env []string, names ...string) (list []string) {
@@ -94,7 +92,7 @@ func (k *keeper) engineEnded(ws unix.WaitStatus, now time.Time) (done bool, stat
 	was := k.engine
 	k.hangUp()
 	k.engine = engine{sock: -1}
-	upgrade := k.next >= 0 && !k.trial
+	upgrade := k.next.fd >= 0 && !k.trial
 	switch {
 	case k.ending:
 		return true, exitStatus(ws)
@@ -117,8 +115,8 @@ func (k *keeper) trialFailed() {
 		return
 	}
 	k.log("the new program has not connected; going on with the old one")
-	closeAll([]int{k.next})
-	k.next, k.trial = -1, false
+	k.next.close()
+	k.next, k.trial = noProgram, false
 }
 
 // backOff sets when the engine is started again.

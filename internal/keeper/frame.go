@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -20,7 +21,7 @@ const (
 	opGet     = 'g' // name; the reply has the descriptors
 	opDrop    = 'd' // name
 	opNames   = 'n' // the name after which to begin; the reply has nameList
-	opUpgrade = 'u' // and the descriptor of a program
+	opUpgrade = 'u' // path, and the descriptor of the program there
 
 	opReply = 'r' // errno (4 bytes), then what the request says
 	opExit  = 'x' // an Exit
@@ -38,7 +39,7 @@ const (
 type request struct {
 	op   byte
 	seq  uint64
-	name string
+	name string // or a path
 }
 
 // parseRequest reads a frame with n descriptors. It is EINVAL when it is not
@@ -72,9 +73,10 @@ func parseRequest(b []byte, n int) (r request, err error) {
 		}
 	case opUpgrade:
 		files = 1
-		if len(b) != 0 {
+		if len(b) == 0 || b[0] != '/' || bytes.IndexByte(b, 0) >= 0 {
 			return r, unix.EINVAL
 		}
+		r.name = string(b)
 	default:
 		return r, unix.EOPNOTSUPP // of a later version
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{"", "h\x01", "a\x01\x00\x00\x00\x00\x00\x00\x00", "pname", "gname", "dname", "n", "nname", "u", "z"} {
+	for _, s := range []string{"", "h\x01", "a\x01\x00\x00\x00\x00\x00\x00\x00", "pname", "gname", "dname", "n", "nname", "u/x", "z"} {
 		f.Add([]byte(s), 0)
 		f.Add([]byte(s), 1)
 	}
@@ -21,7 +21,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(r.name) > maxName || (files != 0) != (r.op == opPut || r.op == opUpgrade) || files > maxFiles {
+		if len(r.name) > maxName && r.op != opUpgrade || (files != 0) != (r.op == opPut || r.op == opUpgrade) || files > maxFiles {
 			t.Errorf("parseRequest(%q, %d) = %+v", b, files, r)
 		}
 		if len(b) > maxFrame || !bytes.Contains(b, []byte(r.name)) {

@@ -58,10 +58,10 @@ type keeper struct {
 	sigs chan os.Signal
 
 	engine  engine
-	program int // descriptor of the engine's file; -1: our own
-	next    int // the file of the next engine, on trial; -1: none
-	trial   bool
-	replace bool // the trial has succeeded: we are to become that program, too
+	program program // of the engine
+	next    program // of the next engine
+	trial   bool    // that is running, and has not connected
+	replace bool    // it has: we are to become that program, too
 
 	own    []byte        // oom_score_adj of the caller, and so of the engine
 	pause  time.Duration // before the last restart
@@ -133,7 +133,7 @@ func newKeeper(o Options) *keeper {
 		o.patience = newPatience
 	}
 	return &keeper{
-		o: o, wake: -1, program: -1, next: -1, engine: engine{sock: -1}, held: store{},
+		o: o, wake: -1, program: noProgram, next: noProgram, engine: engine{sock: -1}, held: store{},
 		in: newInbox(), buf: make([]byte, maxFrame),
 	}
 }
@@ -275,5 +275,6 @@ func (k *keeper) close() {
 	for name := range k.held {
 		k.held.drop(name)
 	}
-	closeAll([]int{k.program, k.next})
+	k.program.close()
+	k.next.close()
 }

@@ -208,7 +208,7 @@ func TestUpgradeReplacesBoth(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, line = r.awaitEngine(3)
-	if line[2] != "new" || line[3] != "new" {
+	if line[2] != "new" || line[3] != "new" || line[5] != "new" {
 		t.Errorf("the third engine is %q, want all new", line)
 	}
 	ours, err := os.ReadFile(oomFile)
@@ -247,11 +247,7 @@ func TestLogIsClosed(t *testing.T) {
 
 // A new program that does not run, or never connects, is given up.
 func TestFailedUpgradeGoesBack(t *testing.T) {
-	script := filepath.Join(t.TempDir(), "mute")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, program := range map[string]string{"ends": "/bin/true", "hangs": script, "no program": "/etc/passwd"} {
+	for name, program := range map[string]string{"ends": "/bin/true", "hangs": copyOfSelf(t, mute), "no program": "/etc/passwd"} {
 		t.Run(name, func(t *testing.T) {
 			r := startProgram(t, copyOfSelf(t, "old"), "upgrade", "TARE_TEST_PROGRAM="+program)
 			if name == "no program" { // the request itself fails
@@ -262,8 +258,11 @@ func TestFailedUpgradeGoesBack(t *testing.T) {
 				}
 				return
 			}
-			if _, line := r.awaitEngine(2); line[2] != "old" || line[3] != "old" {
+			if _, line := r.awaitEngine(2); line[2] != "old" || line[3] != "old" || line[5] != "old" {
 				t.Errorf("the second engine is %q, want the old program", line)
+			}
+			if said := r.said(); !strings.Contains(said, "new program") || strings.Contains(said, "has not connected for") != (name == "hangs") {
+				t.Errorf("the keeper said %q", said)
 			}
 		})
 	}

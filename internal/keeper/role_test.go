@@ -26,10 +26,17 @@ const (
 	journalEnv = "TARE_TEST_JOURNAL"
 )
 
+// mute is the name of a program that does not connect.
+const mute = "mute"
+
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleEnv)
 	if role == "" {
 		os.Exit(m.Run())
+	}
+	if filepath.Base(os.Args[0]) == mute {
+		time.Sleep(10 * time.Second) // it is killed before
+		os.Exit(0)
 	}
 	j := openJournal(os.Getenv(journalEnv))
 	if _, engine := os.LookupEnv(Env); !engine {
@@ -230,7 +237,7 @@ func upgradeRole(j *journal) error {
 	if err != nil {
 		return err
 	}
-	j.write("engine %d %s %s %s", os.Getpid(), filepath.Base(exe), filepath.Base(parent), bytes.TrimSpace(oom))
+	j.write("engine %d %s %s %s %s", os.Getpid(), filepath.Base(exe), filepath.Base(parent), bytes.TrimSpace(oom), filepath.Base(os.Args[0]))
 	if _, err := c.Get("asked"); errors.Is(err, os.ErrNotExist) {
 		if err := c.Put("asked", j.f); err != nil {
 			return err
@@ -293,7 +300,7 @@ type running struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	path string // of the journal
-	log  *bytes.Buffer
+	log  string // the file that its standard error goes to
 	done chan struct{}
 }
 
@@ -307,18 +314,21 @@ func startProgram(t *testing.T, program, role string, env ...string) *running {
 	return startLogging(t, nil, program, role, env...)
 }
 
-// startLogging starts one whose standard error is a file; nil: it goes to the
-// test's log.
+// startLogging starts one that logs to a file; nil: to one of its own.
 func startLogging(t *testing.T, log *os.File, program, role string, env ...string) *running {
 	t.Helper()
-	r := &running{t: t, path: filepath.Join(t.TempDir(), "journal"), log: &bytes.Buffer{}, done: make(chan struct{})}
+	dir := t.TempDir()
+	r := &running{t: t, path: filepath.Join(dir, "journal"), log: filepath.Join(dir, "log"), done: make(chan struct{})}
+	if log == nil {
+		var err error
+		if log, err = os.Create(r.log); err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+	}
 	r.cmd = exec.Command(program)
 	r.cmd.Env = append(os.Environ(), append([]string{roleEnv + "=" + role, journalEnv + "=" + r.path}, env...)...)
-	r.cmd.Stderr = r.log
-	if log != nil {
-		r.cmd.Stderr = log
-	}
-	r.cmd.WaitDelay = time.Second // orphans may have stderr still
+	r.cmd.Stderr = log
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -330,10 +340,16 @@ func startLogging(t *testing.T, log *os.File, program, role string, env ...strin
 		_ = r.cmd.Process.Kill()
 		<-r.done
 		if t.Failed() {
-			t.Logf("the keeper said:\n%s", r.log)
+			t.Logf("the keeper said:\n%s", r.said())
 		}
 	})
 	return r
+}
+
+// said is what it has logged.
+func (r *running) said() string {
+	b, _ := os.ReadFile(r.log)
+	return string(b)
 }
 
 // lines are the journal's whole lines.

@@ -74,7 +74,7 @@ func (k *keeper) do(r request, files []int) (payload []byte, out []int, err erro
 	case opNames:
 		return appendNames(nil, k.held.after(r.name)), nil, nil
 	case opUpgrade:
-		return nil, nil, k.upgrade(files[0])
+		return nil, nil, k.upgrade(files[0], r.name)
 	}
 	return nil, nil, unix.EOPNOTSUPP
 }
@@ -96,20 +96,6 @@ func (k *keeper) connected() {
 	if !k.trial {
 		return
 	}
-	closeAll([]int{k.program})
-	k.program, k.next, k.trial, k.replace = k.next, -1, false, true
-}
-
-// upgrade makes the file that fd is open on the program of the next engine.
-func (k *keeper) upgrade(fd int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-		return unix.EACCES
-	}
-	closeAll([]int{k.next})
-	k.next, k.trial = fd, false
-	return nil
+	k.program.close()
+	k.program, k.next, k.trial, k.replace = k.next, noProgram, false, true
 }
