@@ -53,10 +53,16 @@ func (u *usageAPI) df(w http.ResponseWriter, r *http.Request) error {
 	if !speaks(r, "1.52") {
 		return writeJSON(w, http.StatusOK, olderUsage(&out))
 	}
-	if !flag(r.URL.Query(), "verbose") {
-		dropItems(&out)
+	if flag(r.URL.Query(), "verbose") {
+		return writeJSON(w, http.StatusOK, out)
 	}
-	return writeJSON(w, http.StatusOK, out)
+	// Clients that take the newest version there is and do not know it read the older fields.
+	old := olderUsage(&out)
+	dropItems(&out)
+	return writeJSON(w, http.StatusOK, struct {
+		oldUsage
+		system.DiskUsage
+	}{old, out})
 }
 
 // dropItems leaves the sums.

@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -124,9 +125,17 @@ func parseRef(name, tag string) (reference.Ref, error) {
 
 type chooseFunc = func(v1.Index) (v1.Descriptor, error)
 
-// chooser picks from an index what runs best on a platform; "" is this machine.
+// chooser picks from an index what runs best on a platform; "" is this machine. Some requests spell a
+// platform as people do, others as JSON.
 func chooser(name string) (chooseFunc, error) {
 	wanted := platform.Machine()
+	if strings.HasPrefix(name, "{") {
+		var p v1.Platform
+		if err := json.Unmarshal([]byte(name), &p); err != nil {
+			return nil, statusErrorf(http.StatusBadRequest, "platform: %w", err)
+		}
+		name = platform.String(p)
+	}
 	if name != "" {
 		var err error
 		if wanted, err = platform.Parse(name); err != nil {

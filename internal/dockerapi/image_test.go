@@ -246,6 +246,7 @@ func TestARegistrysAnswerIsTheStatus(t *testing.T) {
 	for path, status := range map[string]int{
 		"/images/create?fromImage=A:1":             400,
 		"/images/create":                           400,
+		"/images/create?fromImage=a&platform={":    400,
 		"/images/create?fromImage=a&platform=!":    400,
 		"/images/create?fromSrc=http://host/x.tar": 501,
 		"/images/create?fromSrc=-&changes=NOTHING": 400,

@@ -89,9 +89,10 @@ assert image.id.startswith("sha256:") and "busybox:1" in image.tags
 assert image.tag("other", tag="2")
 assert {t for i in client.images.list() for t in i.tags} == {"busybox:1", "other:2"}
 assert client.images.list(name="other")[0].tags
+image.reload()
 saved = b"".join(image.save(named="other:2"))
 client.images.remove("other:2")
-assert client.images.load(saved)[0].tags == ["other:2"]
+assert "other:2" in client.images.load(saved)[0].tags
 client.images.remove("other:2", force=True)
 assert image.history()
 try:
