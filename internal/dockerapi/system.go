@@ -21,6 +21,7 @@ func (a *api) system() []route {
 		{"GET", "/info", a.info},
 		{"GET", "/events", a.events},
 		{"GET", "/tare/containers/{name}/why", a.why},
+		{"GET", "/metrics", a.metrics},
 		{"POST", "/auth", auth},
 		{"GET", "/plugins", noPlugins},
 		{"GET", "/plugins/{name}/json", noPlugin},
