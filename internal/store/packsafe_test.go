@@ -174,6 +174,44 @@ func TestGCLeavesNoFileBehind(t *testing.T) {
 	}
 }
 
+// TestManyUpdatesWriteWhatIsNew: with one image and the one before it, as a device has them.
+func TestManyUpdatesWriteWhatIsNew(t *testing.T) {
+	s := open1(t)
+	all := map[string]string{}
+	var before *Image
+	for n := range 20 {
+		fresh := files(100*n, 10)
+		all = join(all, fresh)
+		st, d, manifest, config := stage(t, s, all)
+		var want int64
+		for _, text := range fresh {
+			want += int64(len(text))
+		}
+		if got := st.small.written; got != want {
+			t.Errorf("update %d wrote %d bytes; %d are new", n, got, want)
+		}
+		i, err := st.Commit(d, manifest, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Close()
+		if before != nil {
+			if err := s.Remove(before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.GC(); err != nil {
+			t.Fatal(err)
+		}
+		readBack(t, s, i, all)
+		before = i
+	}
+	clean(t, s)
+	if n := len(packFiles(t, s)); n > 2*manyPacks {
+		t.Errorf("%d packs", n)
+	}
+}
+
 // TestStrayFileDoesNotHideAPacked: overlayfs would show what a killed command left before what is in the pack.
 func TestStrayFileDoesNotHideAPacked(t *testing.T) {
 	s := open1(t)

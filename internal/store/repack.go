@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -192,7 +193,15 @@ func (s *Store) scrubPack(p digest.Digest, report func(d object.Digest, why stri
 // as long as any image needs one file of it.
 const deadEnough = 1 << 20
 
-// compact makes packs anew of which most is dead, where there is room for that and nothing in them is damaged.
+// Packs of an image from which on gc makes one of them, and how many of the largest stay then. Without that each update
+// would add one, and soon an image be over as many as it may: what is in others is written again with each update.
+const (
+	manyPacks    = maxOwnPacks
+	largestPacks = 4
+)
+
+// compact makes packs anew of which most is dead, and one of many, where there is room for that and nothing in
+// them is damaged.
 func (s *Store) compact(images []*Image) error {
 	live, err := s.liveIn(images)
 	if err != nil {
@@ -218,10 +227,39 @@ func (s *Store) compact(images []*Image) error {
 			}
 		}
 	}
+	if err := s.remake(old); err != nil {
+		return err
+	}
+	for _, i := range images {
+		if err := s.merge(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge makes one of the smaller packs of an image that is over many.
+func (s *Store) merge(i *Image) error {
+	own, err := i.SmallPacks()
+	if err != nil || len(own) < manyPacks {
+		return err
+	}
+	size := func(d digest.Digest) int64 {
+		st, err := os.Stat(s.PackPath(d))
+		if err != nil {
+			return 0
+		}
+		return st.Size()
+	}
+	slices.SortFunc(own, func(a, b digest.Digest) int { return cmp.Compare(size(b), size(a)) })
+	return s.remake(own[largestPacks:])
+}
+
+func (s *Store) remake(old []digest.Digest) error {
 	if len(old) == 0 {
 		return nil
 	}
-	err = s.repack(repacking{old: old, reserve: s.reserve})
+	err := s.repack(repacking{old: old, reserve: s.reserve})
 	if spared(err) {
 		return nil
 	}

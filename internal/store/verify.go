@@ -176,7 +176,7 @@ func (s *Store) scrubOne(x item) error {
 	n, err := s.objects.Scrub(x.digest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("missing")
+		return errors.New(missing)
 	case errors.Is(err, object.ErrDamaged):
 		return errors.New("its bytes have another digest")
 	case err == nil && n != x.size:
@@ -198,8 +198,8 @@ func digestOf(d object.Digest) digest.Digest {
 
 // locate finds out which images and paths the bad objects belong to.
 func (c *check) locate(r *Report) error {
-	if len(c.bad) == 0 {
-		return nil
+	if err := c.recheck(); err != nil || len(c.bad) == 0 {
+		return err
 	}
 	at := map[object.Digest]*Damage{}
 	for _, i := range c.images {
@@ -225,6 +225,30 @@ func (c *check) locate(r *Report) error {
 	slices.SortFunc(r.Damaged[first:], func(a, b Damage) int { return bytes.Compare(a.Object[:], b.Object[:]) })
 	return nil
 }
+
+// recheck looks again for what is missing: its image may have been removed, and pulled again.
+func (c *check) recheck() error {
+	if len(c.bad) == 0 {
+		return nil
+	}
+	loose, err := c.store.looseOf(c.images)
+	if err != nil {
+		return err
+	}
+	for d, why := range c.bad {
+		if why != missing {
+			continue
+		}
+		n, there := slices.BinarySearchFunc(loose, item{digest: d}, compareItems)
+		if !there || c.store.scrubOne(loose[n]) == nil {
+			delete(c.bad, d)
+		}
+	}
+	return nil
+}
+
+// missing is an object that is nowhere.
+const missing = "missing"
 
 // usesOf is what an image has of the bad ones, each with one path.
 func (c *check) usesOf(i *Image) (map[object.Digest]Damage, error) {
