@@ -43,3 +43,31 @@ func (e *Engine) Listen(path string) (net.Listener, error) {
 	defer f.Close()
 	return l, errors.Join(os.Chmod(path, 0o660), e.keep.Put(name, f))
 }
+
+// ListenTCP listens at HOST:PORT, with the socket held by the keeper, too. Who asks there must prove who he is: see
+// the caller.
+func (e *Engine) ListenTCP(address string) (net.Listener, error) {
+	name := "listen:tcp:" + address
+	files, err := e.keep.Get(name)
+	if err == nil {
+		defer files[0].Close()
+		return net.FileListener(files[0])
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return l, nil
+	}
+	f, err := tcp.File()
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	defer f.Close()
+	return l, e.keep.Put(name, f)
+}

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +44,7 @@ type DaemonOptions struct {
 type daemon struct {
 	o     DaemonOptions
 	hosts []string
+	certs certificates
 	debug bool
 }
 
@@ -54,7 +54,8 @@ func Daemon(o DaemonOptions) cli.Command {
 	return cli.Command{
 		Name: "daemon", Short: "run the engine", Long: daemonLong,
 		Flags: func(f *cli.Flags) {
-			f.Strings(&d.hosts, "host", "H", "`unix://PATH` to serve the API at; may be given again (RUN/tare.sock)")
+			f.Strings(&d.hosts, "host", "H", "`unix://PATH or tcp://ADDRESS:PORT` to serve the API at; may be given again (RUN/tare.sock)")
+			d.certs.flags(f)
 			f.Bool(&d.debug, "debug", "D", "tell more of what goes on")
 		},
 		Run: func(c *cli.Call) error { return d.run(c) },
@@ -74,6 +75,9 @@ func (d *daemon) run(c *cli.Call) error {
 	if len(d.hosts) == 0 {
 		d.hosts = []string{"unix://" + filepath.Join(run, "tare.sock")}
 	}
+	if err := d.certs.check(d.hosts); err != nil {
+		return fmt.Errorf("daemon: %w", err)
+	}
 	if os.Getenv(keeper.Env) != "" {
 		return d.engine(c, root, run)
 	}
@@ -85,6 +89,7 @@ func (d *daemon) run(c *cli.Call) error {
 	for _, h := range d.hosts {
 		args = append(args, "--host", h)
 	}
+	args = append(args, d.certs.arguments()...)
 	if d.debug {
 		args = append(args, "--debug")
 	}
@@ -142,11 +147,7 @@ func (d *daemon) engine(c *cli.Call, root, run string) error {
 func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
 	var listeners []net.Listener
 	for _, h := range d.hosts {
-		path, ok := strings.CutPrefix(h, "unix://")
-		if !ok || !filepath.IsAbs(path) {
-			return fmt.Errorf("--host %s: want unix:// and an absolute path", h)
-		}
-		l, err := e.Listen(path)
+		l, err := d.certs.listen(e, h)
 		if err != nil {
 			return fmt.Errorf("--host %s: %w", h, err)
 		}
