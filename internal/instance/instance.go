@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -51,15 +52,48 @@ func New(run, id string, m *rootfs.Mounter) (*Instance, error) {
 	if err := os.MkdirAll(filepath.Dir(in.Dir), 0o711); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(in.Dir, 0o711); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("container %s: %w", id, ErrExist)
-		}
-		return nil, err
-	}
 	var err error
-	in.own, err = Lock(in.Dir)
-	return in, err
+	for try := range 100 {
+		if err = in.make(); err == nil {
+			return in, nil
+		}
+		if try == 0 && errors.Is(err, fs.ErrExist) {
+			break
+		}
+		// A command that sweeps up took it for one of a killed command, before we had its lock.
+		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("container %s: %w", id, ErrExist)
+	}
+	return nil, err
+}
+
+// make makes the directory and locks it.
+func (in *Instance) make() error {
+	if err := os.Mkdir(in.Dir, 0o711); err != nil {
+		return err
+	}
+	own, err := Lock(in.Dir)
+	if err != nil {
+		return err
+	}
+	mine, err := own.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Stat(in.Dir); err == nil && !os.SameFile(mine, there) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		own.Close()
+		return err
+	}
+	in.own = own
+	return nil
 }
 
 // Open makes the directory RUN/containers/ID for the engine, or takes the one that is there, with what
@@ -124,7 +158,9 @@ func (in *Instance) Mount(st *store.Store, upper, work string) error {
 	mt := rootfs.Mount{
 		Tree: rootfs.Tree{
 			Key: key, File: file, Stubs: filepath.Join(st.Dir(), "stubs", key),
-			Data: append([]string{st.Objects().Path()}, packs...), Small: small,
+			// Packs that were fetched come first: the image is over those alone, and what a cut left among
+			// the objects must not hide what they have.
+			Data: append(packs, st.Objects().Path()), Small: small,
 		},
 		Target: target, Upper: upper, Work: work,
 	}

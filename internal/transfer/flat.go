@@ -233,13 +233,14 @@ func (s *Stored) contents() (*contents, error) {
 
 // open opens an object and tells its size.
 func (c *contents) open(d object.Digest) (io.ReadCloser, int64, error) {
-	r, size, err := c.Open(d)
+	// In the order of a container's mount.
 	for _, dir := range c.packs {
+		r, size, err := openFile(filepath.Join(dir, d.Path()))
 		if !errors.Is(err, fs.ErrNotExist) {
-			break
+			return r, size, err
 		}
-		r, size, err = openFile(filepath.Join(dir, d.Path()))
 	}
+	r, size, err := c.Open(d)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("object %s: is missing: %w", d, object.ErrDamaged)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -178,6 +179,33 @@ func TestPackedObjectsAreNotTrustedLoose(t *testing.T) {
 	}
 	if r, err := s.Verify(t.Context(), store.VerifyOptions{}); err != nil || len(r.Damaged) != 0 || r.Objects != 1 {
 		t.Errorf("Verify = %+v, %v", r, err)
+	}
+}
+
+// TestStrayObjectDoesNotHideAPacked: what a pull left that was cut off is no part of an image of packs.
+func TestStrayObjectDoesNotHideAPacked(t *testing.T) {
+	first, _ := packedImages(t)
+	s, mounted := newStore(t), t.TempDir()
+	got, err := transfer.Pull(t.Context(), first, "", s, transfer.PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{words("c"), words("a"), "s"} {
+		sum := sha256.Sum256([]byte(text))
+		name := hex.EncodeToString(sum[:])
+		for dir, text := range map[string]string{mounted: text, s.Objects().Path(): strings.Repeat("x", len(text))} {
+			dir = filepath.Join(dir, name[:1])
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name[1:]), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stored := transfer.Stored{Store: s, Image: got.Image, Packs: []string{mounted}}
+	if err := transfer.Export(t.Context(), stored, io.Discard, nil); err != nil {
+		t.Error(err)
 	}
 }
 
