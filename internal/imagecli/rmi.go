@@ -27,14 +27,16 @@ func rmiCommand(s *session) cli.Command {
 		},
 		Run: s.onStore(func(c *cli.Call, st *store.Store) error {
 			errs := []error{s.sweep(), s.sweepLayers()}
+			some := false
 			for _, arg := range c.Args {
 				err := remove(s, c, st, arg)
 				if force && errors.Is(err, store.ErrNotFound) {
 					err = nil
 				}
 				errs = append(errs, err)
+				some = some || err == nil
 			}
-			if !noGC {
+			if some && !noGC {
 				_, err := st.GC()
 				errs = append(errs, mendable(st, err), sweepStubs(st))
 			}
