@@ -10,7 +10,8 @@ import (
 
 // message is a netlink message being written: its header, the header of its family, and attributes,
 // as netlink(7) and linux/netlink.h have them. Numbers are in the machine's order unless a name says
-// otherwise.
+// otherwise. Its methods, and the expressions of table.go, are called in so many places that their
+// copies would make the program 80 KB longer, so the compiler is told not to inline them.
 type message struct{ buf []byte }
 
 const (
@@ -41,12 +42,14 @@ func (m *message) flags(f uint16) {
 	binary.NativeEndian.PutUint16(m.buf[6:], binary.NativeEndian.Uint16(m.buf[6:])|f)
 }
 
+//go:noinline
 func (m *message) align() {
 	for len(m.buf)%4 != 0 {
 		m.buf = append(m.buf, 0)
 	}
 }
 
+//go:noinline
 func (m *message) bytes(kind uint16, p []byte) {
 	m.buf = binary.NativeEndian.AppendUint16(m.buf, uint16(attributeSize+len(p)))
 	m.buf = binary.NativeEndian.AppendUint16(m.buf, kind)
@@ -54,23 +57,32 @@ func (m *message) bytes(kind uint16, p []byte) {
 	m.align()
 }
 
+//go:noinline
 func (m *message) uint8(kind uint16, v uint8) { m.bytes(kind, []byte{v}) }
 
+//go:noinline
 func (m *message) uint32(kind uint16, v uint32) {
 	m.bytes(kind, binary.NativeEndian.AppendUint32(nil, v))
 }
 
 // network32 writes a number most significant byte first, which is what nf_tables wants.
+//
+//go:noinline
 func (m *message) network32(kind uint16, v uint32) {
 	m.bytes(kind, binary.BigEndian.AppendUint32(nil, v))
 }
 
 // text writes a string with the zero at its end.
+//
+//go:noinline
 func (m *message) text(kind uint16, s string) { m.bytes(kind, append([]byte(s), 0)) }
 
+//go:noinline
 func (m *message) address(kind uint16, a netip.Addr) { m.bytes(kind, a.AsSlice()) }
 
 // nest writes an attribute that holds what inside writes.
+//
+//go:noinline
 func (m *message) nest(kind uint16, inside func()) {
 	at := len(m.buf)
 	m.buf = append(m.buf, 0, 0, 0, 0)

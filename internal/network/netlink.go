@@ -40,7 +40,7 @@ func dial(protocol int) (*socket, error) {
 	}
 	// Linux 4.12; before, an error has a number and no words.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
-	return &socket{fd: fd, buf: make([]byte, 32<<10)}, nil // as much as a dump puts in one message
+	return &socket{fd: fd, buf: make([]byte, 16<<10)}, nil // dumps come in pieces that fit
 }
 
 func (s *socket) close() { _ = unix.Close(s.fd) }
@@ -87,7 +87,7 @@ func (s *socket) send(b []byte) error {
 // receive hands on messages until one is said to be the last, or an error is returned.
 func (s *socket) receive(each func(reply) (bool, error)) error {
 	for {
-		n, _, err := unix.Recvfrom(s.fd, s.buf, 0)
+		n, _, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_TRUNC)
 		if err == unix.EINTR {
 			continue
 		}
@@ -96,6 +96,9 @@ func (s *socket) receive(each func(reply) (bool, error)) error {
 		}
 		if err != nil {
 			return os.NewSyscallError("recvfrom netlink", err)
+		}
+		if n > len(s.buf) {
+			return fmt.Errorf("recvfrom netlink: message of %d bytes: %w", n, unix.EMSGSIZE)
 		}
 		for r := range replies(s.buf[:n]) {
 			if last, err := each(r); last || err != nil {

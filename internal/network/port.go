@@ -163,10 +163,15 @@ func bind(at netip.AddrPort, proto string) (int, uint16, error) {
 }
 
 func bindSocket(fd int, at netip.AddrPort, kind int) (uint16, error) {
+	// A device publishes at an address before it has got it: the option lets it, for IPv6 too.
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
 	if at.Addr().Is6() {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return 0, os.NewSyscallError("setsockopt", err)
-		}
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+		// Linux 4.15; before, the option of IPv4 counted for both.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("setsockopt", err)
 	}
 	// TCP connections of the past keep their port for a minute, and are no reason to refuse it. The
 	// option is for the call alone: with it, the port could be bound a second time.

@@ -228,3 +228,18 @@ func TestSteadyClient(t *testing.T) {
 		t.Errorf("heard %q, want r2", got)
 	}
 }
+
+// TestPublishAtAnAddressToCome is a device that starts before it has its address.
+func TestPublishAtAnAddressToCome(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	w.box("r1", Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80, HostIP: netip.MustParseAddr("192.0.2.77")}}})
+	w.settle(w.host, "eth0", "192.0.2.77/24")
+	outside := &box{w: w, ns: w.outside}
+	if got := outside.hears("tcp", "192.0.2.77:8080", "r1"); got != "r1" {
+		t.Errorf("heard %q, want r1", got)
+	}
+	if got := outside.hears("tcp", hostAddress+":8080", ""); got != "" {
+		t.Errorf("at another address: heard %q", got)
+	}
+}

@@ -107,11 +107,13 @@ func TestMembersCannotPretend(t *testing.T) {
 	if got := good.hears("tcp", at, "target"); got != "target" {
 		t.Fatalf("good to target: heard %q", got)
 	}
-	// What a container with CAP_NET_ADMIN can do: take the other one's addresses, and be its neighbour.
-	w.must(w.m.Detach("good", "strict"))
+	// What a container with CAP_NET_ADMIN can do: take the other one's addresses and be its neighbour.
 	s := w.dial(bad.ns)
 	l, err := s.link("eth0")
 	w.must(err)
+	be := request(unix.RTM_NEWLINK, 0, linkHeader(unix.AF_UNSPEC, l.index, false))
+	be.bytes(unix.IFLA_ADDRESS, macOf(good.at[0].IP))
+	w.must(s.do(be))
 	m := request(unix.RTM_DELADDR, 0, addressHeader(l.index, bad.at[0].Prefix))
 	m.address(unix.IFA_LOCAL, bad.at[0].IP)
 	w.must(s.do(m))

@@ -47,7 +47,8 @@ const (
 
 func (m *Manager) path() string { return filepath.Join(m.dir, "network.json") }
 
-// load reads the record; one that is not there is empty.
+// load reads the record; one that is not there is empty. One that cannot be read is put aside, and
+// counts as lost: Recover then takes away what it spoke of. An engine that does not start would be worse.
 func (m *Manager) load() error {
 	text, err := os.ReadFile(m.path())
 	if errors.Is(err, os.ErrNotExist) {
@@ -57,12 +58,14 @@ func (m *Manager) load() error {
 		return err
 	}
 	if err := m.record.parse(text); err != nil {
-		return fmt.Errorf("read %s: %w", m.path(), err)
+		m.log("read %s: %v: it is now %s.damaged, and all networks are made anew", m.path(), err, m.path())
+		m.record = record{}
+		return os.Rename(m.path(), m.path()+".damaged")
 	}
 	return nil
 }
 
-// parse takes over a record. One that is not this package's work is refused: it cannot be told what it left.
+// parse takes over a record. One that is not this package's work is refused.
 func (r *record) parse(text []byte) error {
 	if err := json.Unmarshal(text, r); err != nil {
 		return err

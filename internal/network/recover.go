@@ -16,7 +16,7 @@ import (
 func (m *Manager) Recover(want []Network, running []string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	errs := []error{m.detachDead(want, running), m.dropOthers(want)}
+	errs := []error{m.detachDead(want, running), m.dropOthers(want), m.sweep()}
 	for _, n := range want {
 		err := n.check()
 		if err == nil {
@@ -26,7 +26,7 @@ func (m *Manager) Recover(want []Network, running []string) error {
 			errs = append(errs, fmt.Errorf("recover network %s: %w", n.Name, err))
 		}
 	}
-	errs = append(errs, m.sweep(), m.reclaim(), m.save())
+	errs = append(errs, m.reclaim(), m.save())
 	m.resolver.mu.Lock()
 	m.resolver.disown()
 	m.resolver.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -356,4 +357,86 @@ func TestNamespaceIsGone(t *testing.T) {
 	w.must(w.m.Remove("red"))
 	w.must(w.m.Recover([]Network{red}, nil))
 	w.checkKernel()
+}
+
+// TestRecordIsLost: what the kernel has is taken away and made anew.
+func TestRecordIsLost(t *testing.T) {
+	lose := map[string]func(string) error{
+		"removed":   os.Remove,
+		"truncated": func(path string) error { return os.Truncate(path, 100) },
+		"empty":     func(path string) error { return os.Truncate(path, 0) },
+	}
+	for name, lost := range lose {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			red := w.create(Network{Name: "red", IPv6: true})
+			w.box("r1", Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80}}})
+			w.must(w.m.Close())
+			w.must(lost(w.dir + "/network.json"))
+			w.open(nil)
+			w.must(w.m.Recover([]Network{red}, []string{"r1"}))
+			w.checkKernel()
+			w.box("r2", Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80}}})
+			if got, _ := ask(t, w.outside, "tcp", hostAddress+":8080", certain); got != "r2" {
+				t.Errorf("heard %q", got)
+			}
+		})
+	}
+}
+
+// TestForwardingIsNotLeftOpen: where the host forwarded nothing before, it forwards nothing but what
+// is for containers, and nothing at all in the end.
+func TestForwardingIsNotLeftOpen(t *testing.T) {
+	w := newWorld(t)
+	third := newNamespace(t)
+	w.must(loopback(third))
+	s := w.dial(third)
+	w.must(s.addPair(pair{host: "up0", container: "eth1", netns: w.host, mac: macOf(w.addr("198.51.100.1"))}))
+	w.settle(third, "up0", "198.51.100.2/24")
+	w.settle(w.host, "eth1", "198.51.100.1/24")
+	for _, side := range []struct {
+		ns        *os.File
+		name, via string
+	}{{third, "up0", "198.51.100.1"}, {w.outside, "up0", hostAddress}} {
+		d := w.dial(side.ns)
+		l, err := d.link(side.name)
+		w.must(err)
+		w.must(d.addRoute(route{to: netip.MustParsePrefix("0.0.0.0/0"), via: w.addr(side.via), out: l.index}))
+	}
+	serve(t, third, 80, "third")
+	forwards := func(value string) {
+		t.Helper()
+		w.must(within(w.host, func() error {
+			got, err := os.ReadFile(sysctls + forward4)
+			if strings.TrimSpace(string(got)) != value {
+				t.Errorf("ip_forward = %s, want %s", got, value)
+			}
+			return err
+		}))
+	}
+	w.must(within(w.host, func() error { return sysctl(forward4, "0") }))
+	red := w.create(Network{Name: "red"})
+	forwards("1")
+	r1 := w.box("r1", Endpoint{Network: "red"})
+	if got, _ := ask(t, w.outside, "tcp", "198.51.100.2:80", silent); got != "" {
+		t.Errorf("from one side of the host to the other: heard %q", got)
+	}
+	if got := r1.hears("tcp", "198.51.100.2:80", "third"); got != "third" {
+		t.Errorf("from the container: heard %q", got)
+	}
+	w.must(w.m.Close())
+	w.open(nil)
+	w.must(w.m.Recover([]Network{red}, []string{"r1"}))
+	if got, _ := ask(t, w.outside, "tcp", "198.51.100.2:80", silent); got != "" {
+		t.Errorf("from one side to the other after recovery: heard %q", got)
+	}
+	w.must(w.m.RemoveAll())
+	forwards("0")
+	w.must(within(w.host, func() error { return sysctl(forward4, "1") }))
+	w.create(Network{Name: "blue"})
+	if got, _ := ask(t, w.outside, "tcp", "198.51.100.2:80", certain); got != "third" {
+		t.Errorf("a host that forwards on its own: heard %q", got)
+	}
+	w.must(w.m.RemoveAll())
+	forwards("1")
 }

@@ -52,6 +52,9 @@ func (m *Manager) applyRules() error {
 		}
 		err = m.sendRules(old)
 	}
+	if errors.Is(err, unix.ENOENT) {
+		err = fmt.Errorf("%w: a part of nf_tables is not in the kernel (one of CONFIG_NFT_FIB_IPV4, NFT_NAT, NFT_MASQ, NFT_REDIR, NFT_CT)", err)
+	}
 	if err != nil {
 		return fmt.Errorf("replace table %s of nf_tables: %w", tableName, err)
 	}

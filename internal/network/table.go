@@ -169,6 +169,7 @@ type expression struct {
 // register is the nth of the 32-bit registers of nf_tables.
 func register(n uint32) uint32 { return unix.NFT_REG32_00 + n }
 
+//go:noinline
 func meta(key, to uint32) expression {
 	return expression{"meta", func(m *message) {
 		m.network32(unix.NFTA_META_KEY, key)
@@ -176,6 +177,7 @@ func meta(key, to uint32) expression {
 	}}
 }
 
+//go:noinline
 func payload(base, offset, size, to uint32) expression {
 	return expression{"payload", func(m *message) {
 		m.network32(unix.NFTA_PAYLOAD_DREG, register(to))
@@ -185,6 +187,7 @@ func payload(base, offset, size, to uint32) expression {
 	}}
 }
 
+//go:noinline
 func compare(operation uint32, value []byte) expression {
 	return expression{"cmp", func(m *message) {
 		m.network32(unix.NFTA_CMP_SREG, register(0))
@@ -203,6 +206,7 @@ func mask(bits []byte) expression {
 	}}
 }
 
+//go:noinline
 func lookup(set string, flags uint32) expression {
 	return expression{"lookup", func(m *message) {
 		m.text(unix.NFTA_LOOKUP_SET, set)
@@ -236,6 +240,7 @@ func destinationType() expression {
 	}}
 }
 
+//go:noinline
 func verdictOf(code uint32) []expression {
 	return []expression{{"immediate", func(m *message) {
 		m.network32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
@@ -303,6 +308,7 @@ func protocol(number byte) []expression {
 	return []expression{meta(unix.NFT_META_L4PROTO, 0), compare(unix.NFT_CMP_EQ, []byte{number})}
 }
 
+//go:noinline
 func port(first, last uint16) []expression {
 	load := payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 0)
 	if first == last {
@@ -333,6 +339,7 @@ func (t *table) to(p netip.Prefix) []expression {
 	return addressIn(target, size, p)
 }
 
+//go:noinline
 func addressIn(offset, size uint32, p netip.Prefix) []expression {
 	load := payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size, 0)
 	equal := compare(unix.NFT_CMP_EQ, p.Masked().Addr().AsSlice())
@@ -353,6 +360,7 @@ const (
 	statusTranslated = 1 << 5 // IPS_DST_NAT
 )
 
+//go:noinline
 func state(key, bits uint32) []expression {
 	native := binary.NativeEndian.AppendUint32(nil, bits)
 	return []expression{conntrack(key), mask(native), compare(unix.NFT_CMP_NEQ, make([]byte, 4))}

@@ -101,6 +101,8 @@ func (w *world) must(err error) {
 	}
 }
 
+func (w *world) addr(text string) netip.Addr { return netip.MustParseAddr(text) }
+
 func (w *world) dial(ns *os.File) *socket {
 	w.t.Helper()
 	s, err := dialIn(ns, unix.NETLINK_ROUTE)
