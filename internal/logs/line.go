@@ -12,29 +12,32 @@ type splitter struct {
 }
 
 // split calls f with the lines that a run ends, and with the parts of one that is too long,
-// until f is false. They are good during the call.
-func (s *splitter) split(v run, f func(line []byte) bool) bool {
-	open := &s.open[v.stream]
-	for data := v.data; len(data) > 0; {
-		n := min(bytes.IndexByte(data, '\n')+1, MaxLine-len(*open))
-		if n == 0 && len(*open)+len(data) < MaxLine {
-			*open = append(*open, data...)
-			return true
-		}
-		if n == 0 {
-			n = MaxLine - len(*open)
-		}
+// until f is false. They are good during the call; more says that f is called again.
+func (s *splitter) split(v run, f func(line []byte, more bool) bool) bool {
+	open, data := &s.open[v.stream], v.data
+	for n := cut(data, len(*open)); n > 0; {
 		line := data[:n]
 		if len(*open) > 0 {
 			line = append(*open, line...)
 			*open = line[:0]
 		}
 		data = data[n:]
-		if !f(line) {
+		n = cut(data, 0)
+		if !f(line, n > 0) {
 			return false
 		}
 	}
+	*open = append(*open, data...)
 	return true
+}
+
+// cut is how many bytes of data make a line, or a part of one, after open bytes; 0 if none.
+func cut(data []byte, open int) int {
+	n, most := bytes.IndexByte(data, '\n')+1, MaxLine-open
+	if n > most || n == 0 && len(data) >= most {
+		return most
+	}
+	return n
 }
 
 // rest takes the line that a stream has not ended; empty if there is none.

@@ -29,6 +29,9 @@ type Entry struct {
 	// Partial is a Line without a newline: the next Line of the stream belongs to it, unless
 	// nothing came any more.
 	Partial bool
+	// More is another Entry that follows without waiting: a client need not be sent this one
+	// by itself.
+	More bool
 	// Lost is how many bytes, of both streams, were dropped here before they were read. Then
 	// there is no Line, and the next one of a stream may be the end of one.
 	Lost int64
@@ -81,20 +84,20 @@ func (p *printer) print(v run, err error, ctx context.Context) bool {
 		return false
 	}
 	p.last[v.stream] = v.time
-	return p.lines.split(v, func(line []byte) bool { return p.line(v.time, v.stream, line) })
+	return p.lines.split(v, func(line []byte, more bool) bool { return p.line(v.time, v.stream, line, more) })
 }
 
 // rest prints the lines that are not ended.
 func (p *printer) rest() bool {
 	for stream := byte(1); stream <= 2; stream++ {
-		if line := p.lines.rest(stream); len(line) > 0 && !p.line(p.last[stream], stream, line) {
+		if line := p.lines.rest(stream); len(line) > 0 && !p.line(p.last[stream], stream, line, false) {
 			return false
 		}
 	}
 	return true
 }
 
-func (p *printer) line(ns int64, stream byte, line []byte) bool {
+func (p *printer) line(ns int64, stream byte, line []byte, more bool) bool {
 	ended := line[len(line)-1] == '\n'
 	if p.skip > 0 {
 		if ended {
@@ -109,7 +112,7 @@ func (p *printer) line(ns int64, stream byte, line []byte) bool {
 	if !p.o.Until.IsZero() && t.After(p.o.Until) {
 		return !p.o.Follow
 	}
-	return p.yield(Entry{Time: t, Stream: stream, Line: line, Partial: !ended}, nil)
+	return p.yield(Entry{Time: t, Stream: stream, Line: line, Partial: !ended, More: more}, nil)
 }
 
 // part is a block, or the current one, as one looks for a place to begin.

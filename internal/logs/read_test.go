@@ -117,6 +117,20 @@ func (c *container) following() int {
 	return len(c.readers)
 }
 
+func TestMoreIsWhatWasReadAtOnce(t *testing.T) {
+	c := newContainer(t, Options{}).start(t)
+	c.print(t, c.out, "1\n2\n3\nopen")
+	c.print(t, c.out, "\n5\n")
+	c.drain(t)
+	want := []bool{true, true, false, true, false}
+	for e, err := range c.Read(deadline(t), all) {
+		if err != nil || len(want) == 0 || e.More != want[0] {
+			t.Fatalf("%q: More %v, %v, want %v", e.Line, e.More, err, want)
+		}
+		want = want[1:]
+	}
+}
+
 func TestFollowUntil(t *testing.T) {
 	c := newContainer(t, Options{}).start(t)
 	c.print(t, c.out, "x\n")
@@ -312,14 +326,14 @@ func TestSplitterCutsLongLines(t *testing.T) {
 		var s splitter
 		var got []int
 		var all []byte
-		f := func(line []byte) bool {
+		f := func(line []byte, _ bool) bool {
 			got, all = append(got, len(line)), append(all, line...)
 			return true
 		}
 		for p := text; len(p) > 0; p = p[min(size, len(p)):] {
 			s.split(run{stream: 1, data: p[:min(size, len(p))]}, f)
 		}
-		f(s.rest(1))
+		f(s.rest(1), false)
 		if fmt.Sprint(got) != fmt.Sprint([]int{MaxLine, MaxLine, 6, 6, MaxLine, 3}) || !bytes.Equal(all, text) {
 			t.Errorf("in pieces of %d: lines of %v bytes", size, got)
 		}
