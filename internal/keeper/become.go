@@ -119,7 +119,7 @@ func readState(text string) (s *state, fd int, err error) {
 	}
 	b := make([]byte, st.Size)
 	if n, err := unix.Pread(fd, b, 0); err != nil || n < len(b) {
-		return nil, fd, fmt.Errorf("read state: %d of %d bytes: %w", n, len(b), err)
+		return nil, fd, fmt.Errorf("read state: %d of %d bytes: %w", n, len(b), errors.Join(errState, err))
 	}
 	s, err = parseState(b)
 	return s, fd, err

@@ -54,8 +54,9 @@ var oomNever = []byte("-1000")
 // keeper is all state, which belongs to one goroutine.
 type keeper struct {
 	o    Options
-	wake int // becomes readable when wakeups has something
-	sigs chan os.Signal
+	wake int            // becomes readable when a signal has come, and gives its number
+	sigs chan os.Signal // those of which each counts
+	died chan os.Signal // SIGCHLD, of which one stands for many
 
 	engine  engine
 	program program // of the engine
@@ -81,10 +82,9 @@ type keeper struct {
 // The end of ctx is like a SIGTERM.
 //
 // The process belongs to it: it reaps every child, takes the signals, adopts
-// orphans (PR_SET_CHILD_SUBREAPER), keeps the heap small and, if it
-// may, itself from being killed when memory runs out. The engine gets the caller's
-// environment, standard files, other files without close-on-exec, and
-// /proc/self/oom_score_adj.
+// orphans (PR_SET_CHILD_SUBREAPER), keeps the heap small and, if it may, itself
+// from being killed when memory runs out. The engine gets the caller's environment,
+// standard files, other files without close-on-exec, and /proc/self/oom_score_adj.
 func Run(ctx context.Context, o Options) (status int, err error) {
 	if check := os.Getenv(envCheck); check != "" {
 		return checkState(check)
@@ -94,8 +94,16 @@ func Run(ctx context.Context, o Options) (status int, err error) {
 		return 1, fmt.Errorf("keeper: %w", err)
 	}
 	defer k.close()
-	stop := context.AfterFunc(ctx, func() { k.sigs <- unix.SIGTERM })
-	defer stop()
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		k.sigs <- unix.SIGTERM
+		close(told)
+	})
+	defer func() {
+		if !stop() {
+			<-told
+		}
+	}()
 	if state := os.Getenv(envState); state != "" {
 		if err := k.resume(state); err != nil {
 			// An engine runs that we know nothing of. It ends with us.
@@ -157,24 +165,32 @@ func (k *keeper) prepare() error {
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	k.wake = fds[0]
-	k.sigs = make(chan os.Signal, 16)
+	k.sigs, k.died = make(chan os.Signal, 16), make(chan os.Signal, 1) // what does not fit is dropped
+	signal.Notify(k.died, unix.SIGCHLD)
 	// SIGPIPE only to survive it: nobody may read what we log.
-	signal.Notify(k.sigs, unix.SIGCHLD, unix.SIGPIPE, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-	go forward(k.sigs, fds[1])
+	signal.Notify(k.sigs, unix.SIGPIPE, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	go forward(k.sigs, k.died, fds[1])
 	return nil
 }
 
 // forward turns signals into bytes of a pipe, which can be waited for together
 // with a socket. It ends when sigs is closed.
-func forward(sigs <-chan os.Signal, pipe int) {
+func forward(sigs, died <-chan os.Signal, pipe int) {
 	var b [1]byte
-	for s := range sigs {
-		if n, ok := s.(unix.Signal); ok {
+	for {
+		select {
+		case s, ok := <-sigs:
+			if !ok {
+				_ = unix.Close(pipe)
+				return
+			}
+			n, _ := s.(unix.Signal)
 			b[0] = byte(n)
-			_, _ = unix.Write(pipe, b[:]) // full: the keeper is about to look anyway
+		case <-died:
+			b[0] = byte(unix.SIGCHLD)
 		}
+		_, _ = unix.Write(pipe, b[:]) // there is room for 65536, and each turn empties it
 	}
-	_ = unix.Close(pipe)
 }
 
 // raiseFileLimit makes room for all that an engine may have us hold. What
@@ -268,6 +284,7 @@ func (k *keeper) log(format string, args ...any) {
 }
 
 func (k *keeper) close() {
+	signal.Stop(k.died)
 	signal.Stop(k.sigs)
 	close(k.sigs)
 	_ = unix.Close(k.wake)

@@ -159,6 +159,13 @@ func TestSignalsArePassedOn(t *testing.T) {
 	}
 }
 
+func TestEndOfTheContextIsASIGTERM(t *testing.T) {
+	r := startKeeper(t, "signals", "TARE_TEST_CANCEL=300ms")
+	if status := r.ended(); status != 5 {
+		t.Errorf("the keeper ended with %d, want the engine's 5", status)
+	}
+}
+
 // When the keeper is killed its engine learns it, and nothing else happens.
 func TestEngineLearnsOfItsKeepersEnd(t *testing.T) {
 	r := startKeeper(t, "orphan")

@@ -40,7 +40,17 @@ func TestMain(m *testing.M) {
 	}
 	j := openJournal(os.Getenv(journalEnv))
 	if _, engine := os.LookupEnv(Env); !engine {
-		status, err := Run(context.Background(), Options{
+		ctx := context.Background()
+		if text := os.Getenv("TARE_TEST_CANCEL"); text != "" {
+			after, err := time.ParseDuration(text)
+			if err != nil {
+				panic(err)
+			}
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, after)
+			defer cancel()
+		}
+		status, err := Run(ctx, Options{
 			Args: os.Args, pause: time.Millisecond, longest: 2 * time.Millisecond, patience: 300 * time.Millisecond,
 		})
 		if err != nil {
