@@ -22,6 +22,7 @@ func (a *api) system() []route {
 		{"GET", "/events", a.events},
 		{"GET", "/tare/containers/{name}/why", a.why},
 		{"GET", "/metrics", a.metrics},
+		{"POST", "/tare/upgrade", a.upgrade},
 		{"POST", "/auth", auth},
 		{"GET", "/plugins", noPlugins},
 		{"GET", "/plugins/{name}/json", noPlugin},
@@ -59,7 +60,7 @@ func (a *api) version(w http.ResponseWriter, _ *http.Request) error {
 		Components: []system.ComponentVersion{{
 			Name: "Engine", Version: a.o.Version,
 			Details: map[string]string{
-				"ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
+				"Program": a.e.Program(), "ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
 				"GitCommit": a.o.Commit, "GoVersion": runtime.Version(), "KernelVersion": kernel(),
 			},
 		}},

@@ -54,6 +54,9 @@ type Engine struct {
 
 	// Gone is closed when the keeper has ended: then an engine can do nothing but end, too.
 	Gone chan struct{}
+	// Replaced is closed when another program is to take this one's place: see Upgrade.
+	Replaced chan struct{}
+	replaced sync.Once
 
 	work sync.WaitGroup
 
@@ -76,7 +79,7 @@ func Open(o Options) (*Engine, error) {
 		o: o, log: o.Log, all: map[string]*Container{}, names: map[string]string{},
 		runtime: container.Store{Root: filepath.Join(o.Run, "runtime")},
 		mounter: &rootfs.Mounter{Run: filepath.Join(o.Run, "mnt")},
-		events:  newEvents(), Gone: make(chan struct{}),
+		events:  newEvents(), Gone: make(chan struct{}), Replaced: make(chan struct{}),
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.execs = newSessions()
@@ -124,6 +127,9 @@ func (e *Engine) Context() context.Context { return e.ctx }
 
 // Root is the folder on flash.
 func (e *Engine) Root() string { return e.o.Root }
+
+// Program is the file that the engine is.
+func (e *Engine) Program() string { return e.o.Program }
 
 // Run is the folder in memory.
 func (e *Engine) Run() string { return e.o.Run }

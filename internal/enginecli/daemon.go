@@ -26,7 +26,10 @@ import (
 
 const daemonLong = `Run the engine: it looks after containers and serves the Docker Engine API on the socket RUN/tare.sock,
 or where --host says. It is two processes: a keeper, which is the parent of the containers and does nothing
-else, and the engine, which the keeper starts again when it dies. Containers do not notice.`
+else, and the engine, which the keeper starts again when it dies. Containers do not notice.
+
+"tare daemon upgrade PROGRAM" has the running engine and keeper go on as another program, under the same number,
+without a container noticing. When that program's engine does not come up, the old one goes on.`
 
 // engineMemory is what the engine's heap is to stay below, in bytes.
 const engineMemory = 24 << 20
@@ -52,7 +55,7 @@ type daemon struct {
 func Daemon(o DaemonOptions) cli.Command {
 	d := &daemon{o: o}
 	return cli.Command{
-		Name: "daemon", Short: "run the engine", Long: daemonLong,
+		Name: "daemon", Args: "[upgrade PROGRAM]", MaxArgs: 2, Short: "run the engine", Long: daemonLong,
 		Flags: func(f *cli.Flags) {
 			f.Strings(&d.hosts, "host", "H", "`unix://PATH or tcp://ADDRESS:PORT` to serve the API at; may be given again (RUN/tare.sock)")
 			d.certs.flags(f)
@@ -63,6 +66,9 @@ func Daemon(o DaemonOptions) cli.Command {
 }
 
 func (d *daemon) run(c *cli.Call) error {
+	if len(c.Args) > 0 {
+		return d.upgrade(c)
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("daemon: only root can run containers for others")
 	}
@@ -171,6 +177,9 @@ func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) 
 		return err
 	case <-e.Gone:
 		log.Error("the keeper has ended")
+	case <-e.Replaced:
+		log.Info("the engine makes way for another program, the containers go on")
+		time.Sleep(100 * time.Millisecond) // for the answer to who asked
 	case <-ctx.Done():
 		log.Info("the engine ends, the containers go on")
 	}
