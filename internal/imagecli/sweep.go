@@ -89,7 +89,8 @@ func (s *session) sweepOne(id, dir string) (swept bool, err error) {
 	c, err := (container.Store{Root: filepath.Join(s.run, "runtime")}).Load(id)
 	if err == nil {
 		st, err := c.State()
-		if err == nil && st.Status != "stopped" {
+		// One that is being created has nobody left who would end that: we have its command's lock.
+		if err == nil && st.Status != "stopped" && st.Status != "creating" {
 			return false, nil // its command was killed, it goes on
 		}
 		if err := c.Delete(true); err != nil {
