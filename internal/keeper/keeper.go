@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/resident"
 )
 
 // Options is how the keeper runs the engine.
@@ -46,6 +48,9 @@ const (
 	newPatience  = 30 * time.Second // a program from an upgrade must connect in this time
 )
 
+// restAfter is when an engine that has connected has done its first work.
+const restAfter = 2 * time.Second
+
 // What keeps a process from being killed when memory runs out: proc_pid_oom_score_adj(5).
 const oomFile = "/proc/self/oom_score_adj"
 
@@ -67,6 +72,7 @@ type keeper struct {
 	own    []byte        // oom_score_adj of the caller, and so of the engine
 	pause  time.Duration // before the last restart
 	due    time.Time     // when the engine is to be started
+	rest   time.Time     // when to give memory back, with an engine at work and little to do; zero: it was
 	ending bool          // we were told to end: start no more engines
 
 	exits table
@@ -232,19 +238,26 @@ func (k *keeper) turn(now time.Time) (done bool, status int) {
 		_ = unix.Kill(k.engine.pid, unix.SIGKILL)
 		k.engine.since = now
 	}
+	if !k.rest.IsZero() && !now.Before(k.rest) {
+		k.rest = time.Time{}
+		resident.Program()
+	}
 	return false, 0
 }
 
 // wait waits until there is something to do.
 func (k *keeper) wait() error {
 	fds := []unix.PollFd{{Fd: int32(k.wake), Events: unix.POLLIN}, {Fd: int32(k.engine.sock), Events: unix.POLLIN}}
-	var timeout *unix.Timespec
+	until := k.rest
 	switch {
 	case k.engine.pid == 0:
-		ts := unix.NsecToTimespec(max(0, int64(time.Until(k.due))))
-		timeout = &ts
+		until = k.due
 	case k.trial && !k.engine.connected:
-		ts := unix.NsecToTimespec(max(0, int64(k.o.patience-time.Since(k.engine.since))))
+		until = k.engine.since.Add(k.o.patience)
+	}
+	var timeout *unix.Timespec
+	if !until.IsZero() {
+		ts := unix.NsecToTimespec(max(0, int64(time.Until(until))))
 		timeout = &ts
 	}
 	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {

@@ -2,10 +2,9 @@ package keeper
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tare.dev/tare/internal/resident"
 )
 
 // serve answers the requests that are there; or the first of very many.
@@ -92,7 +91,7 @@ func (k *keeper) reply(errno unix.Errno, payload []byte, files []int) {
 // its program is to take our place, too.
 func (k *keeper) connected() {
 	k.engine.connected = true
-	resident.Program() // there is little left to do
+	k.rest = time.Now().Add(restAfter)
 	if !k.trial {
 		return
 	}
