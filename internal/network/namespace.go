@@ -35,6 +35,26 @@ func within(netns *os.File, f func() error) error {
 	return <-result
 }
 
+// NewNamespace makes a network namespace with nothing but a loopback that is down. It is there as long as
+// the file, a process or an interface's other end is.
+func NewNamespace() (*os.File, error) {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	var made *os.File
+	err = within(home, func() error { // a thread that goes back to where it was
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		var err error
+		made, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	return made, err
+}
+
 // enter moves the calling thread into a namespace and returns the one it was in.
 func enter(netns *os.File) (home *os.File, err error) {
 	home, err = os.Open("/proc/thread-self/ns/net")

@@ -1,14 +1,3 @@
-// Package network gives containers networks: bridges, addresses, filters, published ports, names.
-//
-// It knows of a container no more than a namespace, an id and names. What it makes is in the kernel,
-// in netlink's own messages (netlink(7), linux/rtnetlink.h, linux/netfilter/nf_tables.h), and no
-// program is run for it. What it made is written to a record in memory before the kernel has it, so
-// that after an end at any moment Recover finds the rest. The filter's tables are replaced as a whole,
-// in one transaction: a packet meets the old ones or the new ones.
-//
-// What always holds: a packet passes between two networks, or from outside to a container, only where
-// a port is published; a network that is internal has no way out, for names neither. An address
-// belongs to a container until it is released.
 package network
 
 import (

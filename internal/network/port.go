@@ -11,7 +11,7 @@ import (
 
 // Port publishes a port of a container on the host.
 type Port struct {
-	HostIP netip.Addr `json:"hostIP,omitzero"` // zero or unspecified: all addresses of the host
+	HostIP netip.Addr `json:"hostIP,omitzero"` // zero: all addresses of the host; 0.0.0.0 and [::]: all of one family
 	// HostPort is 0 for any that is free. With HostEnd it is the first of a range, of which the first
 	// free one is taken.
 	HostPort uint16 `json:"hostPort"`
@@ -50,9 +50,6 @@ func (p *Port) check(s settings) error {
 	}
 	if !p.HostIP.IsValid() {
 		p.HostIP = s.binding
-	}
-	if p.HostIP.IsValid() && p.HostIP.IsUnspecified() && p.HostIP.Is4() {
-		p.HostIP = netip.Addr{} // [::] stays: only IPv6
 	}
 	switch {
 	case p.Proto != "tcp" && p.Proto != "udp":

@@ -30,6 +30,8 @@ func checkPublish(t *testing.T, w *world, filtered bool) {
 		{HostPort: 8081, Port: 80, HostIP: netip.MustParseAddr("127.0.0.1")},
 		{HostPort: 8082, Port: 80, HostIP: netip.MustParseAddr(hostAddress)},
 		{HostPort: 8083, Port: 80, HostIP: netip.MustParseAddr(hostAddress6)},
+		{HostPort: 8084, Port: 80, HostIP: netip.MustParseAddr("0.0.0.0")},
+		{HostPort: 8085, Port: 80, HostIP: netip.MustParseAddr("::")},
 	}})
 	r2 := w.box("r2", Endpoint{Network: "red"})
 	b1 := w.box("b1", Endpoint{Network: "blue"})
@@ -61,6 +63,10 @@ func checkPublish(t *testing.T, w *world, filtered bool) {
 		{outside, "tcp", hostAddress + ":8082", "r1"},
 		{outside, "tcp", "[" + hostAddress6 + "]:8082", ""},
 		{outside, "tcp", "[" + hostAddress6 + "]:8083", "r1"},
+		{outside, "tcp", hostAddress + ":8084", "r1"},
+		{outside, "tcp", "[" + hostAddress6 + "]:8084", ""},
+		{outside, "tcp", hostAddress + ":8085", ""},
+		{outside, "tcp", "[" + hostAddress6 + "]:8085", "r1"},
 		{outside, "tcp", hostAddress + ":80", ""},
 		{outside, "tcp", r1.at[0].IP.String() + ":80", ""},
 		{outside, "tcp", r2.at[0].IP.String() + ":80", ""},

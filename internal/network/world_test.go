@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -137,19 +136,9 @@ func (w *world) open(files []*os.File) {
 
 func newNamespace(t *testing.T) *os.File {
 	t.Helper()
-	made := make(chan *os.File)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- nil
-			return
-		}
-		f, _ := os.Open("/proc/thread-self/ns/net")
-		made <- f
-	}()
-	f := <-made
-	if f == nil {
-		t.Skip("cannot make network namespaces")
+	f, err := NewNamespace()
+	if err != nil {
+		t.Skip(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
@@ -243,6 +232,9 @@ func ask(t *testing.T, ns *os.File, over, address string, patience time.Duration
 		return err
 	})
 	if err != nil {
+		if patience == certain {
+			t.Logf("%s %s: %v", over, address, err)
+		}
 		return "", ""
 	}
 	defer c.Close()
