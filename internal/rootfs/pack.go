@@ -1,7 +1,9 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -26,6 +28,9 @@ func mountPack(file, at string) error {
 		return err
 	}
 	err := mountFile(file, at)
+	if errors.Is(err, fs.ErrNotExist) { // no fault of the kernel's
+		return fmt.Errorf("pack %s: %w", file, fs.ErrNotExist)
+	}
 	if err != nil {
 		if lerr := mountLoop(file, at); lerr != nil {
 			return fmt.Errorf("mount pack: this kernel mounts no EROFS (%w; %w)", err, lerr)
