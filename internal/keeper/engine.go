@@ -17,6 +17,7 @@ type engine struct {
 	sock      int // our end of its socket; -1: none, or it broke the rules
 	since     time.Time
 	connected bool
+	overdue   bool // it had to connect, and was killed
 }
 
 // start starts an engine: the one on trial if there is one.

@@ -233,16 +233,21 @@ func (k *keeper) turn(now time.Time) (done bool, status int) {
 	if k.engine.pid == 0 && !now.Before(k.due) {
 		k.start(now)
 	}
-	if k.trial && !k.engine.connected && k.engine.pid > 0 && now.Sub(k.engine.since) >= k.o.patience {
+	if k.onTrial() && now.Sub(k.engine.since) >= k.o.patience {
 		k.log("the engine (%d) from the new program has not connected for %v: it is killed", k.engine.pid, k.o.patience)
 		_ = unix.Kill(k.engine.pid, unix.SIGKILL)
-		k.engine.since = now
+		k.engine.overdue = true
 	}
 	if !k.rest.IsZero() && !now.Before(k.rest) {
 		k.rest = time.Time{}
 		resident.Program()
 	}
 	return false, 0
+}
+
+// onTrial tells whether an engine runs that has a certain time to connect.
+func (k *keeper) onTrial() bool {
+	return k.trial && k.engine.pid > 0 && !k.engine.connected && !k.engine.overdue
 }
 
 // wait waits until there is something to do.
@@ -252,7 +257,7 @@ func (k *keeper) wait() error {
 	switch {
 	case k.engine.pid == 0:
 		until = k.due
-	case k.trial && !k.engine.connected:
+	case k.onTrial():
 		until = k.engine.since.Add(k.o.patience)
 	}
 	var timeout *unix.Timespec

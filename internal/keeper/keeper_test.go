@@ -256,7 +256,11 @@ func TestLogIsClosed(t *testing.T) {
 func TestFailedUpgradeGoesBack(t *testing.T) {
 	for name, program := range map[string]string{"ends": "/bin/true", "hangs": copyOfSelf(t, mute), "no program": "/etc/passwd"} {
 		t.Run(name, func(t *testing.T) {
-			r := startProgram(t, copyOfSelf(t, "old"), "upgrade", "TARE_TEST_PROGRAM="+program)
+			patience := "20s"
+			if name == "hangs" {
+				patience = "300ms"
+			}
+			r := startProgram(t, copyOfSelf(t, "old"), "upgrade", "TARE_TEST_PROGRAM="+program, "TARE_TEST_PATIENCE="+patience)
 			if name == "no program" { // the request itself fails
 				for end := time.Now().Add(10 * time.Second); !strings.Contains(fmt.Sprint(r.lines()), "permission denied"); time.Sleep(time.Millisecond) {
 					if time.Now().After(end) {

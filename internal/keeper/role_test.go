@@ -41,17 +41,13 @@ func TestMain(m *testing.M) {
 	j := openJournal(os.Getenv(journalEnv))
 	if _, engine := os.LookupEnv(Env); !engine {
 		ctx := context.Background()
-		if text := os.Getenv("TARE_TEST_CANCEL"); text != "" {
-			after, err := time.ParseDuration(text)
-			if err != nil {
-				panic(err)
-			}
+		if after := duration("TARE_TEST_CANCEL"); after > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, after)
 			defer cancel()
 		}
 		status, err := Run(ctx, Options{
-			Args: os.Args, pause: time.Millisecond, longest: 2 * time.Millisecond, patience: 300 * time.Millisecond,
+			Args: os.Args, pause: time.Millisecond, longest: 2 * time.Millisecond, patience: duration("TARE_TEST_PATIENCE"),
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -65,6 +61,19 @@ func TestMain(m *testing.M) {
 		j.write("error %v", err)
 		os.Exit(1)
 	}
+}
+
+// duration is what an environment variable says; 0 without it.
+func duration(name string) time.Duration {
+	text := os.Getenv(name)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		panic(err)
+	}
+	return d
 }
 
 var roles = map[string]func(*journal) error{
