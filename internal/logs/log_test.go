@@ -168,7 +168,12 @@ func TestDrainTakesWhatWaits(t *testing.T) {
 func TestRunsFollowEachOther(t *testing.T) {
 	c := newContainer(t, Options{}).start(t)
 	c.print(t, c.out, "first\n")
-	if err := c.Start([2]*os.File{os.NewFile(0, ""), nil}); !errors.Is(err, ErrRunning) {
+	second, err := Pipe(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := c.Start(second.Sources); !errors.Is(err, ErrRunning) {
 		t.Errorf("second Start = %v, want ErrRunning", err)
 	}
 	c.drain(t)

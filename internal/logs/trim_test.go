@@ -41,9 +41,7 @@ func TestSilenceGivesMemoryBack(t *testing.T) {
 func TestTrimKeepsTheEnd(t *testing.T) {
 	c := newContainer(t, Options{}).start(t)
 	for _, size := range []int{1 << 20, 200 << 10, 100 << 10} {
-		c.out.Write(noise(size))
-		c.waitTotal(t, 1)
-		c.print(t, c.out, "\nthe end\n")
+		c.print(t, c.out, string(noise(size))+"\nthe end\n")
 		for _, keep := range []int64{1 << 30, 100 << 10, 40 << 10} {
 			if err := c.Trim(keep); err != nil {
 				t.Fatal(err)
