@@ -70,7 +70,8 @@ func configure(netns *os.File, n *netRecord, set settings, r *endpointRecord) er
 			return err
 		}
 	}
-	return nil
+	_, err = s.link(r.Interface) // makes it ready, as wake does
+	return err
 }
 
 // place is an address in a subnet with its gateway.

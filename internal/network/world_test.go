@@ -120,6 +120,8 @@ func (w *world) settle(ns *os.File, name string, addresses ...string) {
 	for _, a := range addresses {
 		w.must(s.addAddress(l.index, netip.MustParsePrefix(a), false))
 	}
+	_, err = s.link(name) // makes it ready: see wake
+	w.must(err)
 }
 
 // open opens the manager, as a new engine does.
