@@ -280,15 +280,18 @@ func (j *judge) tidy(st *store.Store, good map[object.Digest]bool) error {
 		return err
 	}
 	need := map[object.Digest]bool{}
+	may := map[object.Digest]bool{} // small files in packs: repair makes objects of them, which containers may use
 	packs := map[string]bool{}
 	for _, i := range images {
 		packed, err := inPacks(st, i, good)
 		if err != nil {
 			return err
 		}
-		if err := i.Objects(func(_ string, d object.Digest, _ int64) error {
+		if err := i.Objects(func(_ string, d object.Digest, size int64) error {
 			if !packed[d] {
 				need[d] = true
+			} else if size <= store.Small {
+				may[d] = true
 			}
 			return nil
 		}); err != nil {
@@ -309,7 +312,7 @@ func (j *judge) tidy(st *store.Store, good map[object.Digest]bool) error {
 		}
 	}
 	if err := st.Objects().All(func(d object.Digest, _ int64) error {
-		if !need[d] {
+		if !need[d] && !may[d] {
 			return fmt.Errorf("gc has left object %s", d)
 		}
 		delete(need, d)
