@@ -54,6 +54,9 @@ func TestExecJoinsEveryNamespace(t *testing.T) {
 		b.up()
 		r := b.decode(b.mustExec("/probe", "report"))
 		for _, name := range procName {
+			if !hasNamespace(t, name) { // of time: kernels for 32-bit ARM
+				continue
+			}
 			want, err := os.Readlink(filepath.Join("/proc", itoa(b.pid()), "ns", name))
 			must(t, err)
 			if r.Namespaces[name] != want {

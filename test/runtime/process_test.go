@@ -205,6 +205,10 @@ func TestRlimitsAreSet(t *testing.T) {
 		"RLIMIT_RSS": {1 << 32, 1 << 33}, "RLIMIT_RTTIME": {1000000, 2000000}, "RLIMIT_NOFILE": {500, 600}, "RLIMIT_AS": {1 << 40, 1 << 41},
 	}
 	for name, l := range want {
+		if l[1] > uint64(^uintptr(0)) { // where the kernel's word has 32 bits, that is no limit
+			l = [2]uint64{1 << 30, 1 << 31}
+			want[name] = l
+		}
 		b.Spec.Process.Rlimits = append(b.Spec.Process.Rlimits, specs.POSIXRlimit{Type: name, Soft: l[0], Hard: l[1]})
 	}
 	r := b.report()
