@@ -169,16 +169,20 @@ func (l *talk) say(word string) error {
 // victim names the variable that makes the test's program the one that is killed: a directory.
 const victim = "NETWORK_TEST_VICTIM"
 
-// TestVictim is run by TestKilledAnywhere: it makes and takes back all there is until it is killed.
-func TestVictim(t *testing.T) {
-	dir := os.Getenv(victim)
-	if dir == "" {
-		t.Skip("is run by TestKilledAnywhere")
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(victim); dir != "" {
+		fmt.Println(beVictim(dir))
+		os.Exit(0)
 	}
+	os.Exit(m.Run())
+}
+
+// beVictim makes and takes back all there is until it is killed, and otherwise says why it could not.
+func beVictim(dir string) error {
 	host, box := os.NewFile(3, "host"), os.NewFile(4, "container")
 	m, err := Open(dir, Options{Netns: host})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	fmt.Println("ready")
 	for {
@@ -186,14 +190,14 @@ func TestVictim(t *testing.T) {
 			_, err1 := m.Create(n)
 			_, err2 := m.Attach(box, Endpoint{Container: "c1", Network: n.Name, Ports: []Port{{HostPort: 8080, HostEnd: 8090, Port: 80}}})
 			if err := errors.Join(err1, err2); err != nil {
-				t.Fatal(err)
+				return err
 			}
 		}
 		err1 := m.Detach("c1", "red")
 		err2 := m.Release("c1", "")
 		err3 := m.Remove("red")
 		if err := errors.Join(err1, err2, err3, m.Remove("strict")); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 }
@@ -269,7 +273,7 @@ func serveOnce(t *testing.T, ns *os.File, at string) {
 // kill runs the victim and kills it so long after it began.
 func (w *world) kill(box *os.File, after time.Duration) {
 	w.t.Helper()
-	c := exec.Command("/proc/self/exe", "-test.run=^TestVictim$")
+	c := exec.Command("/proc/self/exe")
 	c.Env = append(os.Environ(), victim+"="+w.dir)
 	c.ExtraFiles = []*os.File{w.host, box}
 	out, err := c.StdoutPipe()
