@@ -10,7 +10,7 @@ import (
 )
 
 // documents are those whose sessions are run.
-var documents = []string{"README.md", "docs/guide/runtime.md", "docs/guide/images.md"}
+var documents = []string{"README.md", "docs/guide/runtime.md", "docs/guide/images.md", "docs/guide/engine.md"}
 
 // TestSessionsWork types what the documents show, in a copy of the tree as a fresh clone would give it.
 func TestSessionsWork(t *testing.T) {
@@ -31,6 +31,11 @@ func TestSessionsWork(t *testing.T) {
 				t.Fatal("no console block")
 			}
 			dir := clone(t)
+			netns := ""
+			if name == engineGuide {
+				netns = namespace(t)
+				t.Cleanup(func() { endEngine(t, dir) })
+			}
 			t.Cleanup(func() {
 				// A session that broke off leaves its containers.
 				for _, id := range []string{"hello", "box"} {
@@ -39,6 +44,10 @@ func TestSessionsWork(t *testing.T) {
 			})
 			for _, c := range commands {
 				cmd := exec.CommandContext(t.Context(), "bash", "-ec", strings.TrimPrefix(c.Text, "sudo "))
+				if name == engineGuide && !strings.HasPrefix(c.Text, "mmdebstrap ") && !strings.HasPrefix(c.Text, "make ") {
+					cmd.Args = append([]string{"nsenter", "--net=" + netns}, cmd.Args...)
+					cmd.Path = "/usr/bin/nsenter"
+				}
 				cmd.Dir = dir
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // mmdebstrap that fails ends its whole group
 				cmd.Env = append(os.Environ(), "TARE_ROOT="+filepath.Join(dir, "flash"), "TARE_RUN="+filepath.Join(dir, "memory"))
@@ -51,6 +60,38 @@ func TestSessionsWork(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// engineGuide makes networks and publishes ports: in a network namespace of its own, but for what fetches.
+const engineGuide = "docs/guide/engine.md"
+
+// namespace is the path of a network namespace that is there until the test ends.
+func namespace(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "net")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("unshare", "--net="+path, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		t.Fatalf("make a network namespace: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+// endEngine ends the engine of a session that broke off, and its containers.
+func endEngine(t *testing.T, dir string) {
+	cmd := exec.Command("bash", "-c", `pid=$(cat engine.pid) && kill -0 "$pid" || exit 0
+		for id in $(bin/tare ps -aq); do bin/tare rm -f "$id"; done; kill "$pid"; sleep 1`)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TARE_ROOT="+filepath.Join(dir, "flash"), "TARE_RUN="+filepath.Join(dir, "memory"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Logf("end the engine: %v: %s", err, out)
 	}
 }
 
