@@ -67,7 +67,7 @@ func (a *api) execStart(w http.ResponseWriter, r *http.Request) error {
 	defer conn.closeWrite()
 	o.Stdin, o.Write = conn, one(output(conn, x.Tty()))
 	if err := x.Start(a.e.Context(), o); err != nil {
-		_ = o.Write(2, []byte("OCI runtime exec failed: "+err.Error()+"\r\n")) // the client may be gone
+		_ = o.Write(1, []byte(err.Error()+"\r\n")) // the client may be gone
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"time"
@@ -82,7 +83,17 @@ func (e *Engine) add(r *Record, image *store.Image) (id string, warnings []strin
 	if err := c.in.Use(image); err != nil {
 		return "", nil, err
 	}
-	if err := e.nets.check(r); err != nil {
+	// What is not found here clients take for the image: the start says that a network is not there.
+	switch err := e.nets.check(r); {
+	case KindOf(err) == NotFound && err != nil:
+		r.Networks = maps.Clone(r.Networks)
+		if r.Networks == nil {
+			r.Networks = map[string]*network.EndpointSettings{}
+		}
+		if mode := string(r.Host.NetworkMode); r.Networks[mode] == nil {
+			r.Networks[mode] = &network.EndpointSettings{}
+		}
+	case err != nil:
 		return "", nil, err
 	}
 	if err := errors.Join(c.saveMemory(), e.saveRecord(r)); err != nil {

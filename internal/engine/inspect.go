@@ -88,6 +88,11 @@ func (v *View) apiNetworks() map[string]*network.EndpointSettings {
 func (c *Container) Summary() container.Summary {
 	v := c.View()
 	command := append(slices.Clone(v.Config.Entrypoint), v.Config.Cmd...)
+	for i, arg := range command {
+		if i > 0 && strings.Contains(arg, " ") {
+			command[i] = "'" + arg + "'"
+		}
+	}
 	s := container.Summary{
 		ID: c.id, Names: []string{"/" + v.Name}, Image: v.Config.Image, ImageID: v.Image, Command: strings.Join(command, " "),
 		Created: v.Created.Unix(), Ports: v.ports(), Labels: v.Config.Labels, State: v.State, Status: v.status(time.Now()),

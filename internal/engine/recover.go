@@ -135,6 +135,7 @@ func (c *Container) reconcile() error {
 	if err != nil { // deleted, or never made
 		if v.Running() {
 			c.awaitExit(v.Pid, v.Runs)
+			c.endSoon(v.Runs)
 		}
 		return nil
 	}
@@ -146,7 +147,9 @@ func (c *Container) reconcile() error {
 	switch {
 	case v.Running():
 		c.awaitExit(v.Pid, v.Runs)
-		if alive && !ourChild(v.Pid) {
+		if !alive {
+			c.endSoon(v.Runs)
+		} else if !ourChild(v.Pid) {
 			c.watch(v.Pid, v.Runs)
 		}
 		return nil
@@ -162,14 +165,14 @@ func (c *Container) reconcile() error {
 	return r.Delete(true)
 }
 
-// awaitExit asks for the end of a process that an engine before has made. When the process is gone and
-// nobody knows how, it says so after a while.
+// awaitExit asks for the end of a process that an engine before has made.
 func (c *Container) awaitExit(pid, run int) {
 	c.e.exits.begin()
 	c.e.exits.made(pid, func(x keeper.Exit) { c.ends(run, x.Status, x.At) })
-	if unix.Kill(pid, 0) == nil && startTime(pid) == c.View().Started {
-		return
-	}
+}
+
+// endSoon is for a process that has ended: when nobody tells how, the container says so after a while.
+func (c *Container) endSoon(run int) {
 	time.AfterFunc(exitPatience, func() { c.ends(run, c.foundStatus(), time.Now()) })
 }
 
@@ -255,24 +258,35 @@ func (c *Container) resume() {
 			c.e.log.Error("take over a log", "container", c.id, "error", err)
 		}
 		c.startHealth()
-	case container.StateRestarting:
-		c.backoff = backoffFirst
-		c.startAfter(c.backoff)
-	case container.StateExited:
-		if !v.Host.AutoRemove {
-			return
-		}
-		fallthrough
+	case container.StateRestarting, container.StateExited:
+		c.takeLast()
+		c.finish(v.State == container.StateRestarting, backoffFirst)
 	case container.StateRemoving:
-		if v.State == container.StateRemoving {
-			if err := c.change(evStay, nil); err != nil {
-				c.e.log.Error("remove a container", "container", c.id, "error", err)
-				return
-			}
+		if err := c.change(evStay, nil); err != nil {
+			c.e.log.Error("remove a container", "container", c.id, "error", err)
+			return
 		}
 		if err := c.remove(true); err != nil {
 			c.e.log.Error("remove a container", "container", c.id, "error", err)
 		}
+	}
+}
+
+// takeLast opens the log of a run that is over, if its last output may not have been taken yet.
+func (c *Container) takeLast() {
+	files, err := c.e.keep.Get(c.keptLog())
+	if err != nil {
+		return // there is none
+	}
+	last := len(files) > 1
+	for _, f := range files {
+		f.Close()
+	}
+	if !last {
+		return
+	}
+	if err := c.needStreams(); err != nil {
+		c.e.log.Error("take over a log", "container", c.id, "error", err)
 	}
 }
 

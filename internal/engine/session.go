@@ -191,7 +191,7 @@ func (x *Session) Begin() error {
 func (x *Session) Start(ctx context.Context, o StartOptions) error {
 	p, err := x.c.newProcess(processOptions{config: &x.config, size: o.Size, discard: o.Detach})
 	if err != nil {
-		code := exitCodeOf(err)
+		code := execCode(err, x.config.Cmd[0])
 		x.mu.Lock()
 		x.exitCode = &code
 		x.mu.Unlock()
@@ -230,6 +230,15 @@ func (x *Session) Start(ctx context.Context, o StartOptions) error {
 	})
 	finish()
 	return nil
+}
+
+// execCode is what docker exec ends with when the process could not be made.
+func execCode(err error, command string) int {
+	text := err.Error()
+	if strings.Contains(text, notFoundInPath) || errors.Is(err, unix.ENOENT) && strings.Contains(text, strconv.Quote(command)) {
+		return 127
+	}
+	return 126
 }
 
 // forget lets go of the session, after a while.
@@ -286,7 +295,7 @@ func (c *Container) newProcess(o processOptions) (p *process, err error) {
 		if errors.Is(err, runtime.ErrNotRunning) {
 			return nil, Errorf(Conflict, "container %s is not running", c.id)
 		}
-		return nil, Errorf(Invalid, "exec failed: %w", err)
+		return nil, Errorf(Invalid, "OCI runtime exec failed: exec failed: unable to start container process: %w", err)
 	}
 	run.Release()
 	made.pid = run.Pid
@@ -344,11 +353,7 @@ func (c *Container) user(name string) (specs.User, error) {
 	if err != nil {
 		return specs.User{}, err
 	}
-	u, err := userOf(accounts, name)
-	if err != nil {
-		return u, &Error{Invalid, err}
-	}
-	return u, nil
+	return userOf(accounts, name)
 }
 
 // open makes the ends that the process gets, and ours.

@@ -29,6 +29,7 @@ func (c *Container) spec(netns string) (*specs.Spec, error) {
 	if err != nil {
 		return nil, &Error{Invalid, err}
 	}
+	addOwnGroup(&s.Process.User)
 	s.Hostname = hostname(r)
 	s.Domainname = r.Config.Domainname
 	if u := r.Host.Umask; u != nil {
@@ -95,9 +96,19 @@ func addGroups(s *specs.Spec, a bundle.Accounts, groups []string) error {
 func userOf(a bundle.Accounts, name string) (specs.User, error) {
 	s, err := bundle.Spec(v1.ImageConfig{User: name, Cmd: []string{"-"}}, a, bundle.Options{ID: "-"})
 	if err != nil {
-		return specs.User{}, err
+		name, _, _ = strings.Cut(name, ":")
+		return specs.User{}, Errorf(Invalid, "unable to find user %s: no matching entries in passwd file (%w)", name, err)
 	}
+	addOwnGroup(&s.Process.User)
 	return s.Process.User, nil
+}
+
+// addOwnGroup puts a user's own group among the further ones, as docker does: a program that drops its
+// group must not gain by it (CVE-2022-36109).
+func addOwnGroup(u *specs.User) {
+	if !slices.Contains(u.AdditionalGids, u.GID) {
+		u.AdditionalGids = append([]uint32{u.GID}, u.AdditionalGids...)
+	}
 }
 
 // confine sets namespaces, capabilities, limits and what is hidden.
