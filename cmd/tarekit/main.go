@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/compose"
 	"tare.dev/tare/internal/imagecli"
 )
 
@@ -19,6 +20,6 @@ func command() cli.Command {
 	return cli.Command{
 		Name:  "tarekit",
 		Short: "build, pack and release what devices run",
-		Sub:   imagecli.KitCommands(),
+		Sub:   append(imagecli.KitCommands(), compose.Command()),
 	}
 }
