@@ -6,14 +6,11 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
 	api "github.com/moby/moby/api/types/network"
-	"golang.org/x/sys/unix"
-
 	"tare.dev/tare/internal/network"
 )
 
@@ -83,7 +80,7 @@ func (n *networks) attach(c *Container) (path string, done func(), err error) {
 		pid, err := n.e.runningPid(of)
 		return fmt.Sprintf("/proc/%d/ns/net", pid), nothing, err
 	}
-	f, err := newNetns()
+	f, err := network.NewNamespace()
 	if err != nil {
 		return "", nil, err
 	}
@@ -235,26 +232,6 @@ func (n *networks) hostGateway(v View) string {
 		return at.String()
 	}
 	return ""
-}
-
-// newNetns makes a network namespace. Its thread is thrown away: the scheduler must not use it again.
-func newNetns() (*os.File, error) {
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, fmt.Errorf("make network namespace: %w", err)}
-			return
-		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		made <- result{f, err}
-	}()
-	r := <-made
-	return r.f, r.err
 }
 
 // wantedPorts is what a container publishes.
