@@ -95,11 +95,19 @@ func printReport(w io.Writer, r store.Report) {
 			fmt.Fprintf(w, "damaged: %s\n", d.Cause)
 			continue
 		}
-		fmt.Fprintf(w, "damaged: object %s, %s: %s\n", d.Name[:12], size(d.Size), d.Cause)
+		if d.Pack {
+			fmt.Fprintf(w, "damaged: pack %s of small files\n", d.Name[:12])
+		} else {
+			fmt.Fprintf(w, "damaged: object %s, %s: %s\n", d.Name[:12], size(d.Size), d.Cause)
+		}
 		for _, u := range d.Uses {
 			name := u.Image.Encoded()[:12]
 			if len(u.Names) > 0 {
 				name = familiar(u.Names[0])
+			}
+			if d.Pack {
+				fmt.Fprintf(w, "  in %s\n", name)
+				continue
 			}
 			fmt.Fprintf(w, "  in %s: /%s\n", name, strings.TrimPrefix(u.Path, "/"))
 		}
