@@ -140,8 +140,11 @@ func (p *packer) walk(at, name string) error {
 	if err != nil {
 		return err
 	}
+	if name != "" {
+		name += "/" // "./" stays: clients put another name in its place
+	}
 	for _, e := range entries {
-		if err := p.walk(path.Join(at, e.Name()), path.Join(name, e.Name())); err != nil {
+		if err := p.walk(path.Join(at, e.Name()), name+e.Name()); err != nil {
 			return err
 		}
 	}

@@ -294,6 +294,10 @@ func checkCreate(r *Record) error {
 	if r.Host.RestartPolicy.Name == "" {
 		r.Host.RestartPolicy.Name = container.RestartPolicyDisabled
 	}
+	if r.Host.LogConfig.Type == "" {
+		// docker-py reads the output of those alone whose driver can be read.
+		r.Host.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{}}
+	}
 	if r.Host.NetworkMode == "" {
 		r.Host.NetworkMode = "default"
 	}
