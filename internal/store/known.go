@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"tare.dev/tare/internal/object"
@@ -16,15 +17,23 @@ type item struct {
 	size   int64
 }
 
-// needed reads all trees, or fails: who removes what is not in it must know them all. It has small files that are
-// in packs, too: a running container may be over fewer packs than its image is by now, and what was repaired is
-// by itself until its pack has been made anew.
+// needed reads all trees, or fails: who removes what is not in it must know them all. Of an image that
+// a container holds it has small files that are in packs, too: the container may be over fewer packs than the image
+// is by now.
 func (s *Store) needed() (known, error) {
 	images, err := s.Images()
 	if err != nil {
 		return nil, err
 	}
-	return s.listed(images, s.fetched)
+	return s.listed(images, func(i *Image) (digests, error) {
+		var held *HeldError
+		if err := s.held(i.Digest); errors.As(err, &held) {
+			return s.fetched(i)
+		} else if err != nil {
+			return nil, err
+		}
+		return s.packed(i)
+	})
 }
 
 // trusted is what a new image may take without reading it: the objects of each image that can be read. One that

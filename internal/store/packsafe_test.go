@@ -235,16 +235,25 @@ func TestGCKeepsWhatARunningContainerMayRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := add(t, s, want, "a")
+	containers := t.TempDir()
+	s.holders = []string{containers}
+	if err := os.Mkdir(filepath.Join(containers, "c"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(containers, "c", HolderImage), []byte(i.Digest), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.GC(); err != nil || objects(t, s) != 1 {
 		t.Errorf("%d objects, %v", objects(t, s), err)
 	}
 	clean(t, s)
-	if err := s.Remove(i); err != nil {
+	if err := os.RemoveAll(filepath.Join(containers, "c")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.GC(); err != nil || objects(t, s) != 0 {
-		t.Errorf("%d objects without an image, %v", objects(t, s), err)
+		t.Errorf("%d objects without a container, %v", objects(t, s), err)
 	}
+	readBack(t, s, i, want)
 }
 
 // TestCommitWaitsForPacksThatAreMadeAnew: else the list of one would take the place of the other's.
