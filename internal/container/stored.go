@@ -5,9 +5,9 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/sysprog"
 )
 
@@ -98,7 +98,7 @@ func makeRoom() {
 		infos = append(infos, info)
 		size += info.Size()
 	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	order.By(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, info := range infos {
 		if size <= storeMax {
 			return

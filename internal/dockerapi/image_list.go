@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/reference"
 	"tare.dev/tare/internal/store"
 )
@@ -44,7 +45,7 @@ func (a *imageAPI) list(w http.ResponseWriter, r *http.Request) error {
 			list = append(list, s)
 		}
 	}
-	slices.SortStableFunc(list, func(x, y image.Summary) int { return int(y.Created - x.Created) })
+	order.Stably(list, func(x, y image.Summary) int { return int(y.Created - x.Created) })
 	return writeJSON(w, http.StatusOK, list)
 }
 

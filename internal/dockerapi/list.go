@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"tare.dev/tare/internal/engine"
+	"tare.dev/tare/internal/order"
 )
 
 func (a *api) list(w http.ResponseWriter, r *http.Request) error {
@@ -50,7 +51,7 @@ func (a *api) filtered(f filters, all bool) ([]*engine.Container, error) {
 		}
 	}
 	list := a.e.Containers()
-	slices.SortFunc(list, func(x, y *engine.Container) int {
+	order.By(list, func(x, y *engine.Container) int {
 		vx, vy := x.View(), y.View()
 		return vy.Created.Compare(vx.Created)
 	})

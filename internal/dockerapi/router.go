@@ -7,11 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"tare.dev/tare/internal/engine"
+	"tare.dev/tare/internal/order"
 )
 
 // Versions of the API that are served. A client of a newer one is expected to come down, as it asks
@@ -52,7 +52,7 @@ func newRouter(routes []route) *router {
 		}
 		r.entries = append(r.entries, e)
 	}
-	slices.SortStableFunc(r.entries, func(a, b entry) int {
+	order.Stably(r.entries, func(a, b entry) int {
 		if (a.param == "") != (b.param == "") {
 			if a.param == "" {
 				return -1

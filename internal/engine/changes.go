@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/order"
 )
 
 // Changes is what the container did to the files of its image. What is below places that are mounted over
@@ -51,7 +53,7 @@ func (c *Container) Changes() ([]container.FilesystemChange, error) {
 		out = append(out, container.FilesystemChange{Kind: kind, Path: p})
 		return nil
 	})
-	slices.SortFunc(out, func(a, b container.FilesystemChange) int { return strings.Compare(a.Path, b.Path) })
+	order.By(out, func(a, b container.FilesystemChange) int { return strings.Compare(a.Path, b.Path) })
 	return withoutOurs(out, upper, image), err
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+
+	"tare.dev/tare/internal/order"
 )
 
 // Inspect is all that is known of a container.
@@ -123,7 +125,7 @@ func (v *View) ports() []container.PortSummary {
 			out = append(out, one)
 		}
 	}
-	slices.SortFunc(out, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+	order.By(out, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
 	return out
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tare.dev/tare/internal/network"
+	"tare.dev/tare/internal/order"
 )
 
 // Network is one that containers can be in.
@@ -97,7 +98,7 @@ func (n *networks) load() error {
 		}
 		n.all = append(n.all, one)
 	}
-	slices.SortStableFunc(n.all, func(a, b Network) int { return a.Created.Compare(b.Created) })
+	order.Stably(n.all, func(a, b Network) int { return a.Created.Compare(b.Created) })
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	api "github.com/moby/moby/api/types/network"
 	"tare.dev/tare/internal/network"
+	"tare.dev/tare/internal/order"
 )
 
 // check resolves the networks that a container is to be in to their names, and refuses what cannot be.
@@ -56,7 +57,7 @@ func networkOrder(r *Record) []string {
 	if first == "default" {
 		first = network.Bridge
 	}
-	slices.SortStableFunc(names, func(a, b string) int {
+	order.Stably(names, func(a, b string) int {
 		switch {
 		case a == first:
 			return -1
@@ -257,7 +258,7 @@ func wantedPorts(v View) []network.Port {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b network.Port) int { return int(a.Port) - int(b.Port) })
+	order.Stably(all, func(a, b network.Port) int { return int(a.Port) - int(b.Port) })
 	return all
 }
 

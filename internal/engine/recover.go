@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	runtime "tare.dev/tare/internal/container"
 	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/keeper"
+	"tare.dev/tare/internal/order"
 )
 
 // exitPatience is how long an end that the keeper should tell of is waited for, when the process is gone.
@@ -29,7 +29,7 @@ func (e *Engine) recover() error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(records, func(a, b *Record) int { return a.Created.Compare(b.Created) })
+	order.By(records, func(a, b *Record) int { return a.Created.Compare(b.Created) })
 	var running, start []*Container
 	for _, r := range records {
 		c, booted, err := e.adopt(r)

@@ -13,6 +13,7 @@ import (
 
 	"tare.dev/tare/internal/bundle"
 	"tare.dev/tare/internal/instance"
+	"tare.dev/tare/internal/order"
 )
 
 // spec makes the config.json of a start. netns is the path of its network namespace; "" is the host's.
@@ -288,7 +289,7 @@ func mountedOver(r *Record, at string) bool {
 func (c *Container) recordMounts(s *specs.Spec) error {
 	r := c.View().Record
 	all := slices.Clone(r.Mounts)
-	slices.SortStableFunc(all, func(a, b Mount) int { return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/") })
+	order.Stably(all, func(a, b Mount) int { return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/") })
 	for i := range all {
 		m := &all[i]
 		if m.Type == "tmpfs" {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/order"
 )
 
 // between is the time between two measurements of one table.
@@ -53,7 +53,7 @@ func (s *session) sampled(ctx context.Context, names []string) ([]sample, error)
 		return nil, ctx.Err()
 	}
 	all, err := m.take(ctx)
-	slices.SortStableFunc(all, byCPU)
+	order.Stably(all, byCPU)
 	return all, err
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/console"
+	"tare.dev/tare/internal/order"
 )
 
 const topLong = `Without a container: a view of what all containers take, which changes every two seconds. On it, c, m, d, n
@@ -163,7 +163,7 @@ func (v *screen) sort() {
 	case 'n':
 		less = func(a, b sample) int { return strings.Compare(a.Name, b.Name) }
 	}
-	slices.SortStableFunc(v.samples, less)
+	order.Stably(v.samples, less)
 }
 
 func compare(a, b uint64) int {

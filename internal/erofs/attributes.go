@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"slices"
+
+	"tare.dev/tare/internal/order"
 )
 
 // readXattrs reads the attributes of n, takes the redirect out of them and sorts them.
@@ -80,7 +81,7 @@ func (n *node) parseXattr(raw []byte) (int, error) {
 
 // sortXattrs sorts the attributes by name and makes the two of a redirect the field.
 func (n *node) sortXattrs() error {
-	slices.SortFunc(n.Xattrs, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
+	order.By(n.Xattrs, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
 	kept := n.Xattrs[:0]
 	redirect, metacopy := false, false
 	for i, x := range n.Xattrs {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/order"
 )
 
 // prepare sorts the entries of d, looks at them and returns the directory's link count.
@@ -18,7 +20,7 @@ func (d *Dir) prepare() (uint32, error) {
 	if d.MtimeNsec >= 1e9 {
 		return 0, fmt.Errorf("time of %d ns: %w", d.MtimeNsec, unix.EINVAL)
 	}
-	slices.SortFunc(d.Entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+	order.By(d.Entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	links := uint32(2)
 	for i := range d.Entries {
 		e := &d.Entries[i]

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 )
 
 // Mkfs is the program that makes packs, of the Debian package erofs-utils.
@@ -64,7 +65,7 @@ func build(ctx context.Context, objects []Object, out string, o Options) (size i
 		return 0, errors.New("no objects")
 	}
 	objects = slices.Clone(objects)
-	slices.SortFunc(objects, func(a, b Object) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	order.By(objects, func(a, b Object) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	objects = slices.CompactFunc(objects, func(a, b Object) bool { return a.Digest == b.Digest })
 
 	stage, err := os.MkdirTemp(filepath.Dir(out), ".pack-")

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 )
 
 // A Writer writes a pack of objects as they come, not compressed. It is for the many small files of
@@ -91,7 +91,7 @@ func (w *Writer) Finish() (int64, error) {
 		all = append(all, page...)
 	}
 	w.pages, w.table = nil, nil
-	slices.SortFunc(all, func(a, b entry) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	order.By(all, func(a, b entry) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 	sum := sha256.New()
 	root := erofs.Dir{Inode: erofs.Inode{Mode: unix.S_IFDIR | 0o755}}
 	for len(all) > 0 {

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/container"
+	"tare.dev/tare/internal/order"
 )
 
 func listCommand(s *session) cli.Command {
@@ -65,7 +65,7 @@ func (s *session) states(st store) ([]stateJSON, error) {
 			states = append(states, newStateJSON(state))
 		}
 	}
-	slices.SortStableFunc(states, func(a, b stateJSON) int {
+	order.Stably(states, func(a, b stateJSON) int {
 		if d := a.Created.Compare(b.Created); d != 0 {
 			return d
 		}

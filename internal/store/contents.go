@@ -11,6 +11,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/pack"
 )
 
@@ -58,7 +59,7 @@ func (c *Contents) open(i *Image) error {
 			return fmt.Errorf("pack %s: %w", d, err)
 		}
 	}
-	slices.SortFunc(c.files, func(a, b packedFile) int { return compareDigests(a.digest, b.digest) })
+	order.By(c.files, func(a, b packedFile) int { return compareDigests(a.digest, b.digest) })
 	return nil
 }
 

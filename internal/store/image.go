@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"tare.dev/tare/internal/erofs"
+	"tare.dev/tare/internal/order"
 )
 
 // An Image is one that is in the store, whole.
@@ -50,7 +50,7 @@ func (s *Store) Images() ([]*Image, error) {
 		}
 		all = append(all, &Image{Digest: d, Names: names[d], dir: s.path("images", e.Name())})
 	}
-	slices.SortFunc(all, func(a, b *Image) int {
+	order.By(all, func(a, b *Image) int {
 		if len(a.Names) == 0 || len(b.Names) == 0 {
 			if len(a.Names) != len(b.Names) {
 				return len(b.Names) - len(a.Names)

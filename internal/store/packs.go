@@ -17,6 +17,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/pack"
 )
 
@@ -182,7 +183,7 @@ func (s *Store) packed(i *Image) (digests, error) {
 			all = append(all, some...)
 		}
 	}
-	slices.SortFunc(all, compareDigests)
+	order.By(all, compareDigests)
 	return all, nil
 }
 
@@ -194,7 +195,7 @@ func (s *Store) inPacks(packs []digest.Digest) (digests, error) {
 			return nil, fmt.Errorf("pack %s: %w", d, err)
 		}
 	}
-	slices.SortFunc(all, compareDigests)
+	order.By(all, compareDigests)
 	return all, nil
 }
 

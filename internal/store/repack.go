@@ -17,6 +17,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/pack"
 )
 
@@ -111,7 +112,7 @@ func (s *Store) liveIn(images []*Image) (digests, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(all, compareDigests)
+	order.By(all, compareDigests)
 	return slices.Compact(all), nil
 }
 
@@ -251,7 +252,7 @@ func (s *Store) merge(i *Image) error {
 		}
 		return st.Size()
 	}
-	slices.SortFunc(own, func(a, b digest.Digest) int { return cmp.Compare(size(b), size(a)) })
+	order.By(own, func(a, b digest.Digest) int { return cmp.Compare(size(b), size(a)) })
 	return s.remake(own[largestPacks:])
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/pack"
 )
 
@@ -87,7 +88,7 @@ func (s *Store) newBatch(dir string, put *object.Writer, known known) (*batch, e
 		}
 		return nil
 	})
-	slices.SortFunc(b.stray, compareDigests)
+	order.By(b.stray, compareDigests)
 	return b, err
 }
 
@@ -126,7 +127,7 @@ func (b *batch) allow(at int32) {
 }
 
 func (b *batch) sort() {
-	slices.SortStableFunc(b.there, func(x, y inPack) int { return bytes.Compare(x.digest[:], y.digest[:]) })
+	order.Stably(b.there, func(x, y inPack) int { return bytes.Compare(x.digest[:], y.digest[:]) })
 }
 
 // Put takes one file.

@@ -9,6 +9,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/pack"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func (s *Store) Usage() (Usage, error) {
 		}
 		refs = all
 	}
-	slices.SortFunc(refs, func(a, b ref) int {
+	order.By(refs, func(a, b ref) int {
 		if c := compareItems(a.item, b.item); c != 0 {
 			return c
 		}

@@ -20,6 +20,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 )
 
 // VerifyOptions of Verify. The zero value verifies everything.
@@ -122,7 +123,7 @@ func (c *check) collect() error {
 			c.all = append(c.all, x)
 		}
 	}
-	slices.SortFunc(c.all, compareItems)
+	order.By(c.all, compareItems)
 	return nil
 }
 
@@ -222,7 +223,7 @@ func (c *check) locate(r *Report) error {
 	for _, d := range at {
 		r.Damaged = append(r.Damaged, *d)
 	}
-	slices.SortFunc(r.Damaged[first:], func(a, b Damage) int { return bytes.Compare(a.Object[:], b.Object[:]) })
+	order.By(r.Damaged[first:], func(a, b Damage) int { return bytes.Compare(a.Object[:], b.Object[:]) })
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"tare.dev/tare/internal/erofs"
 	"tare.dev/tare/internal/object"
+	"tare.dev/tare/internal/order"
 	"tare.dev/tare/internal/store"
 )
 
@@ -49,9 +50,9 @@ func newHave(s *store.Store) (*have, error) {
 			return nil, fmt.Errorf("image %s: %w", i.Digest, err)
 		}
 	}
-	slices.SortFunc(h.trusted, compareDigests)
+	order.By(h.trusted, compareDigests)
 	h.trusted = slices.Compact(h.trusted)
-	slices.SortFunc(h.small, func(a, b smallFile) int { return compareDigests(a.digest, b.digest) })
+	order.By(h.small, func(a, b smallFile) int { return compareDigests(a.digest, b.digest) })
 	h.small = slices.CompactFunc(h.small, func(a, b smallFile) bool { return a.digest == b.digest })
 	return h, nil
 }
