@@ -68,7 +68,7 @@ func TestContainersDoNotNoticeAKilledEngine(t *testing.T) {
 // next engine knows of every container, and takes all of it away.
 func TestKilledAtAnyMoment(t *testing.T) {
 	d := newDevice(t)
-	rounds := 12
+	rounds := 8
 	if testing.Short() {
 		rounds = 3
 	}
