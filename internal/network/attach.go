@@ -230,7 +230,13 @@ func (m *Manager) connectMacvlan(s *socket, netns *os.File, n *netRecord, set se
 	if err != nil {
 		return err
 	}
-	if err := s.addMacvlan(parent.index, r.pair(m, netns, set)); err != nil {
+	// Linux 5.10 refuses a name that the host has, too, so there is another one at first.
+	p := r.pair(m, netns, set)
+	p.container = vethName(n.ID, r.Container)
+	if err := s.addMacvlan(parent.index, p); err != nil {
+		return err
+	}
+	if err := renameIn(netns, p.container, r.Interface); err != nil {
 		return err
 	}
 	return configure(netns, n, set, r)

@@ -224,6 +224,15 @@ func (s *socket) setUp(index int, up bool) error {
 	return nil
 }
 
+func (s *socket) rename(index int, name string) error {
+	m := request(unix.RTM_NEWLINK, 0, linkHeader(unix.AF_UNSPEC, index, false))
+	m.text(unix.IFLA_IFNAME, name)
+	if err := s.do(m); err != nil {
+		return fmt.Errorf("name interface %s: %w", name, err)
+	}
+	return nil
+}
+
 // deleteLink removes an interface, a veth together with its other end. One that is gone is no error.
 func (s *socket) deleteLink(name string) error {
 	m := request(unix.RTM_DELLINK, 0, linkHeader(unix.AF_UNSPEC, 0, false))

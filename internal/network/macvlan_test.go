@@ -9,7 +9,7 @@ import (
 func TestMacvlan(t *testing.T) {
 	w := newWorld(t)
 	if !w.m.Probe().Macvlan {
-		t.Skip("the kernel has no macvlan")
+		t.Skip("needs the kernel to have macvlan")
 	}
 	w.create(Network{
 		Name: "lan", Driver: Macvlan, Subnet: netip.MustParsePrefix("192.0.2.0/24"), Range: netip.MustParsePrefix("192.0.2.64/26"),

@@ -39,6 +39,23 @@ func freeName(netns *os.File) (string, error) {
 	}
 }
 
+// renameIn gives an interface of a container's another name.
+func renameIn(netns *os.File, from, to string) error {
+	s, err := dialIn(netns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	l, err := s.link(from)
+	if err != nil {
+		return err
+	}
+	if err := s.rename(l.index, to); err != nil {
+		return errors.Join(err, s.deleteLink(from))
+	}
+	return nil
+}
+
 // configure gives the container's interface its addresses and the container its routes.
 func configure(netns *os.File, n *netRecord, set settings, r *endpointRecord) error {
 	var s *socket

@@ -101,7 +101,7 @@ func TestMembersCannotPretend(t *testing.T) {
 	target := w.box("target", Endpoint{Network: "strict"})
 	bad := w.box("bad", Endpoint{Network: "strict"})
 	if !w.m.Probe().Apart {
-		t.Skip("the kernel has no nf_tables for bridges")
+		t.Skip("needs the kernel to have nf_tables for bridges")
 	}
 	at := target.at[0].IP.String() + ":80"
 	if got := good.hears("tcp", at, "target"); got != "target" {

@@ -76,18 +76,15 @@ func eachBridgeFilter(t *testing.T, test func(w *world, on bool)) {
 	for _, value := range []string{"0", "1"} {
 		t.Run("br_netfilter="+value, func(t *testing.T) {
 			w := newWorld(t)
-			w.must(within(w.host, func() error {
-				for _, name := range []string{bridgeFilter, "bridge/bridge-nf-call-ip6tables"} {
-					err := sysctl(name, value)
-					if value == "1" && errors.Is(err, os.ErrNotExist) {
-						t.Skip("needs br_netfilter")
-					}
-					if err != nil && value == "1" {
-						return err
-					}
+			err := within(w.host, func() error {
+				return errors.Join(sysctl(bridgeFilter, value), sysctl("bridge/bridge-nf-call-ip6tables", value))
+			})
+			if errors.Is(err, os.ErrNotExist) {
+				if err = nil; value == "1" {
+					t.Skip("needs the kernel to have br_netfilter")
 				}
-				return nil
-			}))
+			}
+			w.must(err)
 			test(w, value == "1")
 		})
 	}
@@ -140,7 +137,7 @@ func newNamespace(t *testing.T) *os.File {
 	t.Helper()
 	f, err := NewNamespace()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
