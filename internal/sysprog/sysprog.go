@@ -160,6 +160,8 @@ func (l *List) Do(what, call string, args ...Arg) *Op {
 func (op *Op) OK(err unix.Errno) *Op { return op.On(err, nil) }
 
 // On tolerates errno err and goes on at to.
+//
+//go:noinline
 func (op *Op) On(err unix.Errno, to *Label) *Op {
 	for i := range op.Alt {
 		if op.Alt[i].Err == 0 {
@@ -171,25 +173,39 @@ func (op *Op) On(err unix.Errno, to *Label) *Op {
 }
 
 // To stores the result in s.
+//
+//go:noinline
 func (op *Op) To(s *Slot) *Op { op.Out = s; return op }
 
 // IfZero goes on at to when the result is 0, which is then not stored: a forked
 // child that shares the list's memory would overwrite its parent's result.
+//
+//go:noinline
 func (op *Op) IfZero(to *Label) *Op { op.Zero = to; return op }
 
 // Next goes on at to after success.
+//
+//go:noinline
 func (op *Op) Next(to *Label) *Op { op.Then = to; return op }
 
 // Else sets where a failure continues; nil leaves the loop.
+//
+//go:noinline
 func (op *Op) Else(to *Label) *Op { op.Fail = to; return op }
 
 // Note puts a comment above the op in the text form.
+//
+//go:noinline
 func (op *Op) Note(s string) *Op { op.Mark = s; return op }
 
 // Jump continues at to.
+//
+//go:noinline
 func (l *List) Jump(to *Label) { l.Do("", Goto).Then = to }
 
 // Label makes a label that Here gives its place later.
+//
+//go:noinline
 func (l *List) Label(name string) *Label {
 	b := &Label{name: name, index: -1}
 	l.labels = append(l.labels, b)
@@ -197,9 +213,13 @@ func (l *List) Label(name string) *Label {
 }
 
 // Here places b before the op that is added next.
+//
+//go:noinline
 func (l *List) Here(b *Label) { b.index = len(l.Ops) }
 
 // Slot makes a word that holds v until a call stores its result in it.
+//
+//go:noinline
 func (l *List) Slot(name string) *Slot {
 	return &Slot{name: name, buf: l.Buf(make([]byte, WordSize))}
 }
