@@ -54,6 +54,7 @@ func (a *imageAPI) routes() []route {
 		{"GET", "/images/{name}/json", a.inspect},
 		{"GET", "/images/{name}/history", a.history},
 		{"GET", "/images/{name}/get", a.save},
+		{"GET", "/images/{name}/attestations", a.attestations},
 		{"POST", "/images/{name}/push", a.push},
 		{"POST", "/images/{name}/tag", a.tag},
 		{"DELETE", "/images/{name}", a.remove},

@@ -61,6 +61,14 @@ func (a *imageAPI) inspected(i *store.Image) (*image.InspectResponse, error) {
 	return out, nil
 }
 
+// attestations is GET /images/{name}/attestations: the store keeps none.
+func (a *imageAPI) attestations(w http.ResponseWriter, r *http.Request) error {
+	if _, err := a.find(r.PathValue("name")); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, []image.AttestationStatement{})
+}
+
 // mediaType of a manifest: docker's of old may leave it out.
 func mediaType(m v1.Manifest) string {
 	if m.MediaType == "" {
