@@ -17,7 +17,7 @@ import (
 // Versions of the API that are served. A client of a newer one is expected to come down, as it asks
 // /_ping first; of an older one all that it needs is there.
 const (
-	maxVersion = "1.54"
+	maxVersion = "1.56"
 	minVersion = "1.24"
 )
 

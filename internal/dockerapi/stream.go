@@ -107,7 +107,7 @@ func (a *api) logs(w http.ResponseWriter, r *http.Request) error {
 		if write(e.Stream, line) != nil {
 			break
 		}
-		if o.Follow {
+		if o.Follow && !e.More {
 			flush(w)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/system"
 	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/engine"
@@ -53,20 +52,22 @@ func kernel() string {
 }
 
 func (a *api) version(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, system.VersionResponse{
-		Platform: system.PlatformInfo{Name: "Tare"},
-		Version:  a.o.Version, APIVersion: maxVersion, MinAPIVersion: minVersion,
-		Os: "linux", Arch: runtime.GOARCH, GitCommit: a.o.Commit, GoVersion: runtime.Version(), KernelVersion: kernel(),
-		Components: []system.ComponentVersion{{
-			Name: "Engine", Version: a.o.Version,
-			Details: map[string]string{
-				"Program": a.e.Program(), "ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
-				"GitCommit": a.o.Commit, "GoVersion": runtime.Version(), "KernelVersion": kernel(),
-			},
-		}},
-	})
+	details := map[string]string{
+		"ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
+		"GitCommit": a.o.Commit, "GoVersion": runtime.Version(), "KernelVersion": kernel(),
+	}
+	all := map[string]any{
+		"Platform": map[string]string{"Name": "Tare"}, "Version": a.o.Version,
+		"Components": []any{map[string]any{"Name": "Engine", "Version": a.o.Version, "Details": details}},
+	}
+	for k, v := range details {
+		all[k] = v
+	}
+	return writeJSON(w, http.StatusOK, all)
 }
 
+// info is system.Info of the API's types, by hand: those bring all types of swarm, which cost the device
+// tens of kilobytes.
 func (a *api) info(w http.ResponseWriter, _ *http.Request) error {
 	st, err := a.e.Store().Images()
 	if err != nil {
@@ -75,34 +76,39 @@ func (a *api) info(w http.ResponseWriter, _ *http.Request) error {
 	var si unix.Sysinfo_t
 	_ = unix.Sysinfo(&si) // it fails for a bad address alone
 	name, _ := os.Hostname()
-	i := system.Info{
-		ID: name, Images: len(st), Driver: "tare", DriverStatus: [][2]string{{"Backing", "EROFS trees over shared objects"}},
-		Plugins: system.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "macvlan", "null"}, Log: []string{"tare"}, Authorization: nil,
-		},
-		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
-		IPv4Forwarding: true, OomKillDisable: true,
-		NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "tare",
-		CgroupDriver: "cgroupfs", CgroupVersion: cgroupVersion(), NEventsListener: a.e.Listening(), KernelVersion: kernel(),
-		OperatingSystem: operatingSystem(), OSType: "linux", Architecture: machine(), NCPU: runtime.NumCPU(),
-		MemTotal: int64(si.Totalram) * int64(si.Unit), DockerRootDir: a.e.Root(), Name: name, ServerVersion: a.o.Version,
-		Runtimes: map[string]system.RuntimeWithStatus{"tare": {}}, DefaultRuntime: "tare", LiveRestoreEnabled: true,
-		SecurityOptions: []string{"name=seccomp,profile=builtin"}, InitBinary: "tare", Labels: []string{}, Warnings: []string{},
-		IndexServerAddress: "https://index.docker.io/v1/",
-	}
-	i.Swarm.LocalNodeState = "inactive"
+	var running, paused, stopped int
 	for _, c := range a.e.Containers() {
-		i.Containers++
 		switch v := c.View(); v.State {
 		case container.StateRunning, container.StateRestarting:
-			i.ContainersRunning++
+			running++
 		case container.StatePaused:
-			i.ContainersPaused++
+			paused++
 		default:
-			i.ContainersStopped++
+			stopped++
 		}
 	}
-	return writeJSON(w, http.StatusOK, i)
+	all := map[string]any{
+		"ID": name, "Name": name, "Images": len(st), "ServerVersion": a.o.Version, "DockerRootDir": a.e.Root(),
+		"Containers": running + paused + stopped, "ContainersRunning": running, "ContainersPaused": paused, "ContainersStopped": stopped,
+		"Driver": "tare", "DriverStatus": [][2]string{{"Backing", "EROFS trees over shared objects"}},
+		"Plugins": map[string][]string{
+			"Volume": {"local"}, "Network": {"bridge", "host", "macvlan", "null"}, "Log": {"tare"}, "Authorization": {},
+		},
+		"LoggingDriver": "tare", "CgroupDriver": "cgroupfs", "CgroupVersion": cgroupVersion(), "KernelVersion": kernel(),
+		"OperatingSystem": operatingSystem(), "OSType": "linux", "Architecture": machine(), "NCPU": runtime.NumCPU(),
+		"MemTotal": int64(si.Totalram) * int64(si.Unit), "SystemTime": time.Now().Format(time.RFC3339Nano),
+		"NGoroutines": runtime.NumGoroutine(), "NEventsListener": a.e.Listening(), "NFd": 0,
+		"Runtimes": map[string]any{"tare": map[string]any{}}, "DefaultRuntime": "tare", "InitBinary": "tare", "LiveRestoreEnabled": true,
+		"SecurityOptions": []string{"name=seccomp,profile=builtin"}, "Swarm": map[string]any{"LocalNodeState": "inactive"},
+		"Labels": []string{}, "Warnings": []string{}, "IndexServerAddress": "https://index.docker.io/v1/",
+		"RegistryConfig": map[string]any{"IndexConfigs": map[string]any{}, "InsecureRegistryCIDRs": []string{}, "Mirrors": []string{}},
+	}
+	for _, yes := range []string{
+		"MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit", "IPv4Forwarding", "OomKillDisable",
+	} {
+		all[yes] = true
+	}
+	return writeJSON(w, http.StatusOK, all)
 }
 
 func cgroupVersion() string {
