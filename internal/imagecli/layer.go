@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/quota"
@@ -32,9 +31,8 @@ type upperLayer struct {
 }
 
 const (
-	oncePrefix    = ".once-"
-	atPrefix      = ".at-"
-	removedPrefix = ".removed-"
+	oncePrefix = ".once-"
+	atPrefix   = ".at-"
 )
 
 func (s *session) layersDir() (string, error) {
@@ -103,7 +101,7 @@ func (l *upperLayer) prepare(w layerSpec) error {
 	}
 	switch {
 	case w.limit > 0:
-		return limit(l.dir, w.limit)
+		return instance.Limit(l.dir, w.limit)
 	case w.limit == noLimit:
 		return quota.Release(l.dir)
 	}
@@ -129,7 +127,7 @@ func (l *upperLayer) make(w layerSpec) error {
 		}
 	}
 	if w.limit > 0 {
-		if err := limit(l.dir, w.limit); err != nil {
+		if err := instance.Limit(l.dir, w.limit); err != nil {
 			return err
 		}
 	}
@@ -138,37 +136,7 @@ func (l *upperLayer) make(w layerSpec) error {
 			return err
 		}
 	}
-	return writeLasting(filepath.Join(l.dir, store.HolderImage), w.image.String()+"\n")
-}
-
-// limit adds what to do where the file system cannot.
-func limit(dir string, bytes int64) error {
-	err := quota.Limit(dir, bytes)
-	if errors.Is(err, quota.ErrNone) {
-		return fmt.Errorf("%w; mount the file system with prjquota (ext4 made with -O quota,project; f2fs; xfs), "+
-			"write to memory, or give no limit", err)
-	}
-	return err
-}
-
-// writeLasting writes a small file that is whole when it has its name.
-func writeLasting(path, text string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
-		return err
-	}
-	// All that was made in the directory before has to last, too.
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: dir.Name(), Err: err}
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return dir.Sync()
+	return instance.WriteLasting(filepath.Join(l.dir, store.HolderImage), w.image.String()+"\n")
 }
 
 // point lets a directory of the user's hold its image.
@@ -188,16 +156,7 @@ func (l *upperLayer) work() string  { return filepath.Join(l.dir, "work") }
 // remove takes the layer away. It loses its name first: half of it is never used again.
 func (l *upperLayer) remove() error {
 	defer l.own.Close()
-	return bury(l.dir)
-}
-
-// bury removes a directory of ours, and what limits it. A cut leaves what sweepRemoved knows.
-func bury(dir string) error {
-	grave := filepath.Join(filepath.Dir(dir), removedPrefix+instance.NewID())
-	if err := os.Rename(dir, grave); err != nil {
-		return err
-	}
-	return errors.Join(quota.Release(grave), os.RemoveAll(grave))
+	return instance.Bury(l.dir)
 }
 
 // sweepLayers removes what was left of containers whose command was killed, and which run no more.
@@ -216,7 +175,7 @@ func (s *session) sweepLayers() error {
 		return err
 	}
 	defer unlock.Close()
-	errs := []error{sweepRemoved(dirs, entries)}
+	errs := []error{instance.SweepRemoved(dirs)}
 	for _, e := range entries {
 		at := filepath.Join(dirs, e.Name())
 		switch id, once := strings.CutPrefix(e.Name(), oncePrefix); {
@@ -243,21 +202,4 @@ func sweepLayer(at string) error {
 func (s *session) runs(id string) bool {
 	_, err := os.Stat(filepath.Join(s.run, "containers", id))
 	return err == nil
-}
-
-// sweepRemoved goes on where bury was killed.
-func sweepRemoved(dir string, entries []os.DirEntry) error {
-	var errs []error
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), removedPrefix) {
-			continue
-		}
-		at := filepath.Join(dir, e.Name())
-		err := quota.Release(at)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // its remover lives
-		}
-		errs = append(errs, err, os.RemoveAll(at))
-	}
-	return errors.Join(errs...)
 }

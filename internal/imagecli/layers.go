@@ -14,7 +14,6 @@ import (
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/instance"
-	"tare.dev/tare/internal/quota"
 	"tare.dev/tare/internal/store"
 )
 
@@ -69,7 +68,7 @@ func (s *session) layers() ([]layerLine, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), removedPrefix) {
+		if strings.HasPrefix(e.Name(), instance.RemovedPrefix) {
 			continue
 		}
 		l := layerLine{Name: strings.TrimPrefix(e.Name(), oncePrefix), Path: filepath.Join(dirs, e.Name())}
@@ -89,33 +88,13 @@ func (s *session) layers() ([]layerLine, error) {
 			}
 			l.Name = l.Path
 		}
-		if l.Used, l.Limit, err = usage(l.Path); err != nil {
+		if l.Used, l.Limit, err = instance.Usage(l.Path); err != nil {
 			return nil, err
 		}
 		l.Running = s.runs(l.Name)
 		lines = append(lines, l)
 	}
 	return lines, nil
-}
-
-// usage asks the file system, or counts where there is no limit.
-func usage(dir string) (used, limit int64, err error) {
-	u, ok, err := quota.Of(dir)
-	if ok || err != nil {
-		return u.Used, u.Limit, err
-	}
-	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		var st unix.Stat_t
-		if err == nil {
-			err = unix.Lstat(path, &st)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a container works in it
-		}
-		used += st.Blocks * 512
-		return err
-	})
-	return used, 0, err
 }
 
 const rmLong = `Remove what containers of these names have written to flash ("tare run --write flash --name NAME").
@@ -156,7 +135,7 @@ func (s *session) rm(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkName(name); err != nil {
+	if err := instance.CheckName(name); err != nil {
 		return fmt.Errorf("rm %w", err)
 	}
 	at := filepath.Join(dirs, name)
@@ -174,16 +153,4 @@ func (s *session) rm(name string) error {
 		return fmt.Errorf("rm %s: %w", name, err)
 	}
 	return (&upperLayer{at, own}).remove()
-}
-
-// checkName holds the name of a container or volume to what a file's can be.
-func checkName(name string) error {
-	ok := name != "" && len(name) <= 128 && name[0] != '.' && name[0] != '-'
-	for _, c := range name {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_.-+", c))
-	}
-	if !ok {
-		return fmt.Errorf("%q: want a name of letters, digits and _ . -", name)
-	}
-	return nil
 }

@@ -170,7 +170,7 @@ func (r *run) options(s *session, args []string) error {
 	if r.name == "" {
 		r.o.ID = instance.NewID()
 	}
-	if err := checkName(r.o.ID); err != nil {
+	if err := instance.CheckName(r.o.ID); err != nil {
 		return fmt.Errorf("--name %w", err)
 	}
 	if err := r.checkWrite(); err != nil {
@@ -188,7 +188,7 @@ func (r *run) options(s *session, args []string) error {
 	}
 	var err error
 	if r.memory != "" {
-		if r.o.Memory, err = parseSize(r.memory); err != nil {
+		if r.o.Memory, err = instance.ParseSize(r.memory); err != nil {
 			return fmt.Errorf("--memory %w", err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"tare.dev/tare/internal/cli"
 	"tare.dev/tare/internal/console"
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/object"
 	"tare.dev/tare/internal/store"
 )
@@ -53,7 +54,7 @@ func (s *session) verify(c *cli.Call, st *store.Store, budget string) (store.Rep
 	var o store.VerifyOptions
 	if budget != "" {
 		var err error
-		if o.Budget, err = parseSize(budget); err != nil {
+		if o.Budget, err = instance.ParseSize(budget); err != nil {
 			return store.Report{}, fmt.Errorf("--budget %w", err)
 		}
 		o.From = s.cursor()

@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/instance"
 )
 
 // volume is one as volume inspect and volume ls --json print it.
@@ -74,7 +75,7 @@ func volumeCreate(s *session) cli.Command {
 			var most int64
 			if bytes != "" {
 				var err error
-				if most, err = parseSize(bytes); err != nil {
+				if most, err = instance.ParseSize(bytes); err != nil {
 					return fmt.Errorf("--size %w", err)
 				}
 			}
@@ -83,7 +84,7 @@ func volumeCreate(s *session) cli.Command {
 				return fmt.Errorf("volume create: %w", err)
 			}
 			if most > 0 {
-				if err := limit(path, most); err != nil {
+				if err := instance.Limit(path, most); err != nil {
 					_ = os.Remove(path) // if it is empty
 					return fmt.Errorf("volume create: %w", err)
 				}
@@ -122,55 +123,50 @@ func volumeRm(s *session) cli.Command {
 	}
 }
 
-func (s *session) volumesDir() (string, error) {
+// stored is the volumes, which the engine has, too.
+func (s *session) stored() (instance.Volumes, error) {
 	root, err := filepath.Abs(s.root)
-	return filepath.Join(root, "volumes"), err
+	return instance.VolumesOf(root, s.run), err
 }
 
 // makeVolume makes a volume that lacks, and returns its directory.
 func (s *session) makeVolume(name string) (string, error) {
-	dir, err := s.volumesDir()
-	if err == nil {
-		err = checkName(name)
-	}
+	all, err := s.stored()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, name)
-	return path, os.MkdirAll(path, 0o755)
+	v, _, err := all.Create(name, instance.VolumeSpec{})
+	if err == nil {
+		err = all.Mount(v)
+	}
+	return v.Path, err
 }
 
 // volumes is the names of all, sorted.
 func (s *session) volumes() ([]string, error) {
-	dir, err := s.volumesDir()
+	stored, err := s.stored()
 	if err != nil {
 		return nil, err
 	}
-	entries, err := entriesOf(dir)
+	all, err := stored.List()
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, e := range entries {
-		if e.IsDir() && checkName(e.Name()) == nil {
-			names = append(names, e.Name())
-		}
+	for _, v := range all {
+		names = append(names, v.Name)
 	}
 	return names, nil
 }
 
 func (s *session) describeVolumes(names []string) ([]volume, error) {
 	all := []volume{}
-	dir, err := s.volumesDir()
-	if err != nil {
-		return nil, err
-	}
 	for _, name := range names {
-		v := volume{Name: name, Path: filepath.Join(dir, name)}
-		if err := there(v); err != nil {
+		v, err := s.oneVolume(name)
+		if err != nil {
 			return nil, err
 		}
-		if v.Used, v.Limit, err = usage(v.Path); err != nil {
+		if v.Used, v.Limit, err = instance.Usage(v.Path); err != nil {
 			return nil, err
 		}
 		if v.Users, err = s.users(v.Path); err != nil {
@@ -181,14 +177,16 @@ func (s *session) describeVolumes(names []string) ([]volume, error) {
 	return all, nil
 }
 
-func there(v volume) error {
-	if err := checkName(v.Name); err != nil {
-		return fmt.Errorf("volume %w", err)
+func (s *session) oneVolume(name string) (volume, error) {
+	all, err := s.stored()
+	if err != nil {
+		return volume{}, err
 	}
-	if _, err := os.Stat(v.Path); err != nil {
-		return fmt.Errorf("volume %s: %w", v.Name, fs.ErrNotExist)
+	v, err := all.Get(name)
+	if errors.Is(err, instance.ErrVolume) {
+		err = fmt.Errorf("volume %s: %w", name, fs.ErrNotExist)
 	}
-	return nil
+	return volume{Name: name, Path: v.Path}, err
 }
 
 // users is the containers that have a directory mounted, by their specs.
@@ -222,12 +220,8 @@ func (s *session) users(path string) ([]string, error) {
 }
 
 func (s *session) removeVolume(name string) error {
-	dir, err := s.volumesDir()
+	v, err := s.oneVolume(name)
 	if err != nil {
-		return err
-	}
-	v := volume{Name: name, Path: filepath.Join(dir, name)}
-	if err := there(v); err != nil {
 		return err
 	}
 	users, err := s.users(v.Path)
@@ -237,18 +231,18 @@ func (s *session) removeVolume(name string) error {
 	if len(users) > 0 {
 		return fmt.Errorf("volume %s: in use by container %s", name, users[0])
 	}
-	return bury(v.Path)
+	all, err := s.stored()
+	if err != nil {
+		return err
+	}
+	return all.Remove(name)
 }
 
 // sweepVolumes goes on where a removal was killed.
 func (s *session) sweepVolumes() error {
-	dir, err := s.volumesDir()
+	all, err := s.stored()
 	if err != nil {
 		return err
 	}
-	entries, err := entriesOf(dir)
-	if err != nil || len(entries) == 0 {
-		return err
-	}
-	return sweepRemoved(dir, entries)
+	return instance.SweepRemoved(all.Dir)
 }

@@ -31,21 +31,6 @@ func (r *run) mountVolumes(s *session) error {
 	return nil
 }
 
-// parseSize reads a number of bytes with a unit of 1024, as docker's --memory has them.
-func parseSize(s string) (int64, error) {
-	number, shift := strings.ToLower(s), 0
-	number = strings.TrimSuffix(number, "b")
-	if i := strings.IndexAny(number, "kmgt"); i >= 0 && i == len(number)-1 {
-		shift = 10 * (1 + strings.IndexByte("kmgt", number[i]))
-		number = number[:i]
-	}
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || n <= 0 || n*float64(int64(1)<<shift) > 1<<60 {
-		return 0, fmt.Errorf("%s: want a size such as 64m or 1g", s)
-	}
-	return int64(n * float64(int64(1)<<shift)), nil
-}
-
 func parseCPUs(s string) (float64, error) {
 	n, err := strconv.ParseFloat(s, 64)
 	if err != nil || n < 0.01 || n > 4096 {

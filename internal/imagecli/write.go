@@ -44,7 +44,7 @@ func (r *run) writeLimit() (int64, error) {
 	case "none":
 		return noLimit, nil
 	}
-	n, err := parseSize(r.writeSize)
+	n, err := instance.ParseSize(r.writeSize)
 	if err != nil {
 		return 0, fmt.Errorf("--write-size %w", err)
 	}

@@ -5,19 +5,6 @@ import (
 	"testing"
 )
 
-func TestNamesAreFilesOfOneDirectory(t *testing.T) {
-	for _, name := range []string{"web", "web-1.2_x", "0"} {
-		if err := checkName(name); err != nil {
-			t.Errorf("checkName(%q) = %v", name, err)
-		}
-	}
-	for _, name := range []string{"", ".", "..", ".once-1", "a/b", "-f", "a b", "a\n", "ä", strings.Repeat("a", 129)} {
-		if err := checkName(name); err == nil {
-			t.Errorf("checkName(%q) = nil", name)
-		}
-	}
-}
-
 func TestCheckWrite(t *testing.T) {
 	for _, c := range []struct {
 		write, size string

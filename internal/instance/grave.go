@@ -12,13 +12,13 @@ import (
 	"tare.dev/tare/internal/quota"
 )
 
-// removedPrefix begins the names of directories whose removal has begun.
-const removedPrefix = ".removed-"
+// RemovedPrefix begins the names of directories whose removal has begun.
+const RemovedPrefix = ".removed-"
 
 // Bury removes a directory of ours, and what limits it. It loses its name first: half of it is never
 // used again. A cut leaves what SweepRemoved knows.
 func Bury(dir string) error {
-	grave := filepath.Join(filepath.Dir(dir), removedPrefix+NewID())
+	grave := filepath.Join(filepath.Dir(dir), RemovedPrefix+NewID())
 	if err := os.Rename(dir, grave); err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func SweepRemoved(dir string) error {
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), removedPrefix) {
+		if !strings.HasPrefix(e.Name(), RemovedPrefix) {
 			continue
 		}
 		at := filepath.Join(dir, e.Name())

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -113,5 +114,18 @@ func TestAVolumeInMemoryIsMountedOnceAndUnmounted(t *testing.T) {
 	}
 	if _, err := os.Stat(got.Path); err == nil {
 		t.Error("Remove leaves the mount")
+	}
+}
+
+func TestNamesAreFilesOfOneDirectory(t *testing.T) {
+	for _, name := range []string{"web", "web-1.2_x", "0"} {
+		if err := CheckName(name); err != nil {
+			t.Errorf("CheckName(%q) = %v", name, err)
+		}
+	}
+	for _, name := range []string{"", ".", "..", ".once-1", "a/b", "-f", "a b", "a\n", "ä", strings.Repeat("a", 129)} {
+		if err := CheckName(name); err == nil {
+			t.Errorf("CheckName(%q) = nil", name)
+		}
 	}
 }
