@@ -100,7 +100,7 @@ func (a *api) info(w http.ResponseWriter, _ *http.Request) error {
 		"NGoroutines": runtime.NumGoroutine(), "NEventsListener": a.e.Listening(), "NFd": 0,
 		"Runtimes": map[string]any{"tare": map[string]any{}}, "DefaultRuntime": "tare", "InitBinary": "tare", "LiveRestoreEnabled": true,
 		"SecurityOptions": []string{"name=seccomp,profile=builtin"}, "Swarm": map[string]any{"LocalNodeState": "inactive"},
-		"Labels": []string{}, "Warnings": []string{}, "IndexServerAddress": "https://index.docker.io/v1/",
+		"Labels": []string{}, "Warnings": a.e.Warnings(), "IndexServerAddress": "https://index.docker.io/v1/",
 		"RegistryConfig": map[string]any{"IndexConfigs": map[string]any{}, "InsecureRegistryCIDRs": []string{}, "Mirrors": []string{}},
 	}
 	for _, yes := range []string{

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"tare.dev/tare/internal/container"
 	"tare.dev/tare/internal/instance"
@@ -31,6 +32,13 @@ type Options struct {
 
 	// WriteLimit is how much a container may write to its own file system, in bytes of memory; 0 is 64 MiB.
 	WriteLimit int64
+	// Reserve is how much memory is kept for the device's own programs when containers are guaranteed some, in bytes;
+	// 0 is a tenth of it, and 32 MiB at least.
+	Reserve int64
+	// BootWait is how long a boot waits for what a container depends on; 0 is two minutes.
+	BootWait time.Duration
+	// Pressure is when and how the engine acts when memory is short.
+	Pressure PressureOptions
 	// Program is the file of this program, which is bound into containers that want an init.
 	Program string
 }
@@ -51,6 +59,9 @@ type Engine struct {
 	execs     *sessions
 	stop      context.CancelFunc // ends what goes on in the background
 	ctx       context.Context
+
+	guarantees guarantees
+	blind      string // why lack of memory is not seen; "": it is
 
 	// Gone is closed when the keeper has ended: then an engine can do nothing but end, too.
 	Gone chan struct{}
@@ -108,6 +119,7 @@ func Open(o Options) (*Engine, error) {
 	if err := e.recover(); err != nil {
 		return nil, err
 	}
+	e.watchPressure()
 	go func() {
 		e.exits.serve()
 		close(e.Gone)

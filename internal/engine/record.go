@@ -53,6 +53,9 @@ type Memory struct {
 	Asked      bool      `json:",omitempty"` // a person asked for its end
 	Reset      bool      `json:",omitempty"` // it asked for a restart of the machine
 	HasTTY     bool      `json:",omitempty"`
+	AskedWhy   string    `json:",omitempty"` // why its end was asked for; "": a client did
+	Due        bool      `json:",omitempty"` // the device has booted, and it is still to be started
+	SlowedRun  int       `json:",omitempty"` // the run that is slowed down, for memory is short
 	Health     *Health   `json:",omitempty"`
 
 	Attached map[string]*network.EndpointSettings `json:",omitempty"`

@@ -32,7 +32,7 @@ func (e *Engine) recover() error {
 	order.By(records, func(a, b *Record) int { return a.Created.Compare(b.Created) })
 	var running, start []*Container
 	for _, r := range records {
-		c, booted, err := e.adopt(r)
+		c, err := e.adopt(r)
 		if err != nil {
 			e.log.Error("take over a container", "container", r.ID, "error", err)
 			continue
@@ -41,7 +41,7 @@ func (e *Engine) recover() error {
 		switch {
 		case v.Running():
 			running = append(running, c)
-		case booted && wantedAtBoot(r):
+		case v.Due && v.Runs == 0:
 			start = append(start, c)
 		}
 	}
@@ -68,45 +68,27 @@ func wantedAtBoot(r *Record) bool {
 	return false
 }
 
-// startAll starts containers in the order in which they were made.
-func (e *Engine) startAll(list []*Container) {
-	for _, c := range list {
-		if e.ctx.Err() != nil {
-			return
-		}
-		err := c.do(func() error {
-			v := c.View()
-			if v.Running() {
-				return nil // somebody was faster
-			}
-			return c.start(0, "the device has booted, and its restart policy is "+v.policyText())
-		})
-		if err != nil {
-			e.log.Error("start a container at boot", "container", c.id, "error", err)
-		}
-	}
-}
-
-// adopt makes the container of a record. booted: nothing of it is in memory.
-func (e *Engine) adopt(r *Record) (c *Container, booted bool, err error) {
+// adopt makes the container of a record. What is not in memory a boot has ended.
+func (e *Engine) adopt(r *Record) (*Container, error) {
+	booted := false
 	m := Memory{State: container.StateCreated}
 	switch err := readJSON(filepath.Join(e.dir(r.ID), memoryFile), &m); {
 	case errors.Is(err, fs.ErrNotExist):
-		booted = true
+		booted, m.Due = true, wantedAtBoot(r)
 	case err != nil:
-		return nil, false, err
+		return nil, err
 	}
-	c = e.newContainer(r, m)
+	c := e.newContainer(r, m)
 	if err := e.register(c, r.Name); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := c.hold(); err != nil {
-		return c, booted, err
+		return c, err
 	}
 	if booted {
-		return c, true, c.saveMemory()
+		return c, c.saveMemory()
 	}
-	return c, false, c.reconcile()
+	return c, c.reconcile()
 }
 
 // hold keeps the image from being removed.

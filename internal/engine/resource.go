@@ -24,6 +24,9 @@ func resources(r *container.Resources) (*specs.LinuxResources, error) {
 	if r.Memory > 0 && r.Memory < minMemory {
 		return nil, Errorf(Invalid, "Minimum memory limit allowed is 6MB")
 	}
+	if r.Memory > 0 && r.MemoryReservation > r.Memory {
+		return nil, Errorf(Invalid, "Minimum memory limit can not be less than memory reservation limit, see usage")
+	}
 	if r.Memory > 0 && r.MemorySwap > 0 && r.MemorySwap < r.Memory {
 		return nil, Errorf(Invalid, "Minimum memoryswap limit should be larger than memory limit, see usage")
 	}

@@ -31,6 +31,7 @@ func (c *Container) spec(netns string) (*specs.Spec, error) {
 		return nil, &Error{Invalid, err}
 	}
 	addOwnGroup(&s.Process.User)
+	setHome(s.Process, accounts)
 	s.Hostname = hostname(r)
 	s.Domainname = r.Config.Domainname
 	if u := r.Host.Umask; u != nil {
@@ -122,7 +123,8 @@ func (c *Container) confine(s *specs.Spec, netns string) error {
 	if err := c.namespaces(s, netns); err != nil {
 		return err
 	}
-	s.Process.OOMScoreAdj = &h.OomScoreAdj
+	score := oomScoreAdj(r)
+	s.Process.OOMScoreAdj = &score
 	for _, u := range h.Ulimits {
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{
 			Type: "RLIMIT_" + strings.ToUpper(u.Name), Hard: uint64(u.Hard), Soft: uint64(u.Soft),

@@ -49,13 +49,19 @@ func (c *Container) start(restarts int, why string) error {
 		return Errorf(Conflict, "container %s cannot be started: it is %s", c.id, v.State)
 	}
 	c.stopTimer()
-	pid, started, err := c.launch()
+	done, err := c.guarantee(v.Record)
+	defer done()
+	var pid int
+	var started uint64
+	if err == nil {
+		pid, started, err = c.launch()
+	}
 	if err != nil {
 		err = launchError(err, v.Record)
 		code := exitCodeOf(err)
 		c.endStreams() // who is attached has nothing to wait for
 		return errors.Join(err, c.change(evFail, func(m *Memory) {
-			m.ExitCode, m.Error = code, err.Error()
+			m.ExitCode, m.Error, m.Due = code, err.Error(), false
 			m.because("could not be started ("+why+")", err.Error())
 		}))
 	}
@@ -63,12 +69,13 @@ func (c *Container) start(restarts int, why string) error {
 		m.Pid, m.Started, m.ExitCode, m.Error, m.OOMKilled, m.Asked, m.Reset = pid, started, 0, "", false, false, false
 		m.StartedAt, m.Restarts = time.Now().UTC(), restarts
 		m.Runs++
-		m.Health = nil
+		m.Health, m.AskedWhy, m.Due = nil, "", false
 		m.because("started", why)
 	})
 	if err != nil {
 		c.e.log.Error("write a container's state", "container", c.id, "error", err)
 	}
+	c.protect()
 	c.publish("start")
 	c.startHealth()
 	return nil

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -19,6 +20,7 @@ const stopTimeout = 10 * time.Second
 type StopOptions struct {
 	Signal  string // "" is the container's
 	Timeout *int   // seconds; nil is the container's, less than 0 is for ever
+	Why     string // for people; "" is that a client asked
 }
 
 // Stop asks the container to end, and kills it when it does not.
@@ -69,7 +71,7 @@ func (c *Container) end(ctx context.Context, o StopOptions, byRequest bool) erro
 		if v := c.View(); !v.Running() {
 			return Errorf(NotModified, "container %s is not running", c.id)
 		}
-		if err := c.edit(func(m *Memory) { m.Asked = true }); err != nil {
+		if err := c.edit(func(m *Memory) { m.Asked, m.AskedWhy = true, o.Why }); err != nil {
 			return err
 		}
 		return c.signal(sig)
@@ -165,7 +167,7 @@ func (c *Container) Restart(ctx context.Context, o StopOptions) error {
 			return nil // the policy was faster
 		}
 		c.backoff = 0
-		return errors.Join(c.wanted(true), c.start(0, "a client asked for a restart"))
+		return errors.Join(c.wanted(true), c.start(0, cmp.Or(o.Why, "a client asked for a restart")))
 	})
 	if err == nil {
 		c.publish("restart")

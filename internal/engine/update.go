@@ -26,6 +26,11 @@ func (c *Container) Update(u *container.UpdateConfig) error {
 			return err
 		}
 		if v.Running() {
+			done, err := c.guarantee(&r)
+			defer done()
+			if err != nil {
+				return err
+			}
 			running, err := c.e.runtime.Load(c.id)
 			if err != nil {
 				return err
@@ -38,6 +43,7 @@ func (c *Container) Update(u *container.UpdateConfig) error {
 		if err := c.setRecord(&r); err != nil {
 			return err
 		}
+		c.protect()
 		if v.State == container.StateRestarting && host.RestartPolicy.IsNone() {
 			if err := c.giveUp(); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func (v *View) whyEnded(status unix.WaitStatus, oom, reboot bool) string {
 	case oom:
 		return "the kernel killed a process of it, because the device had no memory left"
 	case v.Asked:
-		return "a client asked for its end"
+		return cmp.Or(v.AskedWhy, "a client asked for its end")
 	case status == unknownStatus:
 		return "nobody saw how: the keeper was away"
 	case status.Signaled():
