@@ -53,7 +53,7 @@ func kernel() string {
 
 func (a *api) version(w http.ResponseWriter, _ *http.Request) error {
 	details := map[string]string{
-		"ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
+		"Program": a.e.Program(), "ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
 		"GitCommit": a.o.Commit, "GoVersion": runtime.Version(), "KernelVersion": kernel(),
 	}
 	all := map[string]any{
