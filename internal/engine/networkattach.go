@@ -23,6 +23,9 @@ func (n *networks) check(r *Record) error {
 		if err != nil {
 			return err
 		}
+		if s == nil { // null in a request
+			s = &api.EndpointSettings{}
+		}
 		wished[one.Name] = s
 	}
 	if r.Host.NetworkMode.IsContainer() {
