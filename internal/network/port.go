@@ -90,11 +90,16 @@ func (p *Port) bindings() []netip.Addr {
 	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 }
 
-// claim takes the port, or the first free one of its range, and fills in which.
-func (p *Port) claim(netns *os.File) (*claim, error) {
+// claim takes the port, or the first free one of its range, and fills in which. taken tells of those
+// that other containers have: Linux 5.10 lets a port be bound twice in some cases.
+func (p *Port) claim(netns *os.File, taken func(uint16) bool) (*claim, error) {
 	last := max(p.HostPort, p.HostEnd)
 	for port := p.HostPort; ; port++ {
-		c, got, err := p.claimAt(netns, port)
+		var c *claim
+		got, err := port, error(unix.EADDRINUSE)
+		if !taken(port) {
+			c, got, err = p.claimAt(netns, port)
+		}
 		if err == nil {
 			p.HostPort, p.HostEnd = got, 0
 			return c, nil
@@ -170,13 +175,15 @@ func bindSocket(fd int, at netip.AddrPort, kind int) (uint16, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("setsockopt", err)
 	}
+	err = unix.Bind(fd, sockaddr(at))
 	// TCP connections of the past keep their port for a minute, and are no reason to refuse it. The
 	// option is for the call alone: with it, the port could be bound a second time.
-	if kind == unix.SOCK_STREAM {
+	if kind == unix.SOCK_STREAM && err == unix.EADDRINUSE {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-		defer func() { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0) }()
+		err = unix.Bind(fd, sockaddr(at))
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	}
-	if err := unix.Bind(fd, sockaddr(at)); err != nil {
+	if err != nil {
 		return 0, os.NewSyscallError("bind", err)
 	}
 	name, err := unix.Getsockname(fd)
@@ -203,17 +210,50 @@ func addrPort(s unix.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// overlaps tells if two ports cannot both be published, whatever their numbers are.
+func (p *Port) overlaps(o *Port) bool {
+	a, b := p.HostIP, o.HostIP
+	switch {
+	case p.Proto != o.Proto:
+		return false
+	case !a.IsValid(), !b.IsValid(), a == b:
+		return true
+	}
+	return a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
+}
+
+// publisher is the endpoint that has a port of the host at an address of p's, or nil.
+func (m *Manager) publisher(p *Port, port uint16, asks *endpointRecord) *endpointRecord {
+	for _, e := range m.record.Endpoints {
+		if e == asks || e.Stage == kept {
+			continue
+		}
+		for i := range e.Ports {
+			if e.Ports[i].HostPort == port && e.Ports[i].overlaps(p) {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// claimPort claims one port of an endpoint's.
+func (m *Manager) claimPort(e *endpointRecord, p *Port) (*claim, error) {
+	c, err := p.claim(m.netns, func(port uint16) bool { return port != 0 && m.publisher(p, port, e) != nil })
+	var refused *PortError
+	if errors.As(err, &refused) && errors.Is(err, unix.EADDRINUSE) {
+		refused.Holder = m.holder(refused.Port, e)
+	}
+	return c, err
+}
+
 // claimAll claims all of an endpoint's ports, or none.
 func (m *Manager) claimAll(e *endpointRecord) ([]*claim, error) {
 	var claims []*claim
 	for i := range e.Ports {
-		c, err := e.Ports[i].claim(m.netns)
+		c, err := m.claimPort(e, &e.Ports[i])
 		if err != nil {
 			release(claims)
-			var taken *PortError
-			if errors.As(err, &taken) && errors.Is(err, unix.EADDRINUSE) {
-				taken.Holder = m.holder(taken.Port, e)
-			}
 			return nil, err
 		}
 		claims = append(claims, c)
@@ -229,15 +269,8 @@ func release(claims []*claim) {
 
 // holder is who has a port of the host.
 func (m *Manager) holder(p Port, asks *endpointRecord) string {
-	for _, e := range m.record.Endpoints {
-		if e == asks || e.Stage == kept {
-			continue
-		}
-		for _, other := range e.Ports {
-			if other.HostPort == p.HostPort && other.Proto == p.Proto {
-				return "container " + e.display()
-			}
-		}
+	if e := m.publisher(&p, p.HostPort, asks); e != nil {
+		return "container " + e.display()
 	}
 	name := ""
 	_ = within(m.netns, func() error {

@@ -249,3 +249,73 @@ func TestPublishAtAnAddressToCome(t *testing.T) {
 		t.Errorf("at another address: heard %q", got)
 	}
 }
+
+func TestPortsOverlap(t *testing.T) {
+	at := func(proto, address string) *Port {
+		p := &Port{Proto: proto}
+		if address != "" {
+			p.HostIP = netip.MustParseAddr(address)
+		}
+		return p
+	}
+	tests := []struct {
+		a, b *Port
+		want bool
+	}{
+		{at("tcp", ""), at("tcp", ""), true},
+		{at("tcp", ""), at("udp", ""), false},
+		{at("tcp", ""), at("tcp", "::1"), true},
+		{at("tcp", "0.0.0.0"), at("tcp", "10.0.0.1"), true},
+		{at("tcp", "0.0.0.0"), at("tcp", "::"), false},
+		{at("tcp", "10.0.0.2"), at("tcp", "10.0.0.1"), false},
+		{at("tcp", "10.0.0.1"), at("tcp", "10.0.0.1"), true},
+		{at("tcp", "::"), at("tcp", "fd00::1"), true},
+	}
+	for _, tt := range tests {
+		if tt.a.overlaps(tt.b) != tt.want || tt.b.overlaps(tt.a) != tt.want {
+			t.Errorf("%v overlaps %v: want %v", tt.a, tt.b, tt.want)
+		}
+	}
+}
+
+// TestAnotherProgramCannotTakeAPublishedPort, as servers ask for one, and finds out when it tries.
+func TestAnotherProgramCannotTakeAPublishedPort(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	w.box("r1", Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80}}})
+	for _, at := range []string{":8080", "127.0.0.1:8080"} {
+		err := within(w.host, func() error {
+			l, err := net.Listen("tcp", at) // with SO_REUSEADDR
+			if err == nil {
+				_ = l.Close()
+			}
+			return err
+		})
+		if !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("listen at %s: %v", at, err)
+		}
+	}
+}
+
+// TestPortOfConnectionsPast: a server of the host's ended a moment ago, and its connections linger.
+func TestPortOfConnectionsPast(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "red"})
+	w.must(within(w.host, func() error {
+		l, err := net.Listen("tcp", "127.0.0.1:8080")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		c, err := net.Dial("tcp", "127.0.0.1:8080")
+		if err != nil {
+			return err
+		}
+		s, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.Close(), c.Close()) // the server's end first, so it lingers
+	}))
+	w.box("r1", Endpoint{Network: "red", Ports: []Port{{HostPort: 8080, Port: 80}}})
+}

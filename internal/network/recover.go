@@ -104,7 +104,7 @@ func (m *Manager) reclaim() error {
 			continue
 		}
 		for i := range e.Ports {
-			c, err := e.Ports[i].claim(m.netns)
+			c, err := m.claimPort(e, &e.Ports[i])
 			if err != nil {
 				m.log("recover %s: %v", e.display(), err)
 				continue
