@@ -270,3 +270,25 @@ func TestRecordedSmallFilesServeAnotherStage(t *testing.T) {
 		t.Errorf("over %v, want %v", own, p)
 	}
 }
+
+// TestAnOlderStoreIsTakenOver: an older Tare must then leave it alone, because it would remove packs.
+func TestAnOlderStoreIsTakenOver(t *testing.T) {
+	s := open1(t)
+	name := s.path("version")
+	for text, good := range map[string]bool{firstFormat: true, format: true, "3\n": false} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(s.Dir(), Options{Reserve: -1})
+		if (err == nil) != good {
+			t.Errorf("format %q: %v", text, err)
+		}
+		if err != nil {
+			continue
+		}
+		again.Close()
+		if have := must(os.ReadFile(name)); string(have) != format {
+			t.Errorf("format %q became %q", text, have)
+		}
+	}
+}

@@ -6,12 +6,13 @@
 // database, and what a power cut leaves is old images, new images and rubbish in tmp/ and
 // objects/ that nobody refers to. An object that no image refers to is not trusted.
 //
-//	version                       the format, "1\n"
+//	version                       the format, "2\n"
 //	objects/a/bcd…                contents of regular files (package object)
-//	packs/HEX.erofs               objects compressed together
+//	packs/HEX.erofs               objects together: the small ones of a pull, or compressed ones
 //	images/HEX/manifest.json      HEX is the digest of the manifest, without "sha256:"
 //	images/HEX/config.json
 //	images/HEX/tree-HEX.erofs     the metadata (packages tree and erofs), and its digest
+//	images/HEX/packs              the packs of small files that it is mounted over
 //	refs/NAME                     symbolic link to ../images/HEX
 //	tmp/                          what is being made, locked by who makes it
 package store
@@ -29,7 +30,10 @@ import (
 	"tare.dev/tare/internal/object"
 )
 
-const format = "1\n"
+const (
+	format      = "2\n"
+	firstFormat = "1\n" // before packs of small files
+)
 
 // Options of a store. The zero value works.
 type Options struct {
@@ -111,6 +115,9 @@ func checkFormat(dir string) error {
 	case strings.Trim(string(have), "\x00") == "":
 		// The power was cut in the first moment, when nothing was committed yet, or the file could not
 		// be written: its size lasts, and its bytes do not.
+		return os.WriteFile(name, []byte(format), 0o644)
+	case string(have) == firstFormat:
+		// All that it has is understood; who does not know packs of small files must not touch it any more.
 		return os.WriteFile(name, []byte(format), 0o644)
 	case string(have) != format:
 		return fmt.Errorf("%s: format %q is not %q: made by another version of tare", name, have, format)
