@@ -325,13 +325,21 @@ func (c *Container) execSpec(r *runtime.Container, x *container.ExecCreateReques
 	if x.WorkingDir != "" {
 		p.Cwd = x.WorkingDir
 	}
+	accounts, err := instance.Accounts(c.in.Rootfs())
+	if err != nil {
+		return nil, err
+	}
 	if x.User != "" {
 		umask := p.User.Umask
-		if p.User, err = c.user(x.User); err != nil {
+		if p.User, err = userOf(accounts, x.User); err != nil {
 			return nil, err
 		}
 		p.User.Umask = umask
 	}
+	if !hasHome(c.View().Config.Env) {
+		p.Env = slices.DeleteFunc(p.Env, isHome) // that of the container's user
+	}
+	setHome(p, accounts)
 	caps := p.Capabilities
 	if x.Privileged {
 		s := &specs.Spec{Process: p}
