@@ -44,12 +44,15 @@ var packages = []struct {
 	{path: "./test/runtime", on: arm64, skip: sameOnEveryCPU, seconds: 900},
 	{path: "./test/runtime", on: armhf, run: of32Bits, skip: sameOnEveryCPU, seconds: 900},
 	{path: "./test/write", on: pc, seconds: 180},
+	{path: "./test/compat", run: ofNoClient, on: newPC, seconds: 300},
 	{path: "./test/system", on: pc, seconds: 300},
 	{path: "./internal/cgroup", run: "Systemd", on: pc, systemd: true, seconds: 120},
 	{path: "./test/system", run: "Driver", on: pc, systemd: true, seconds: 120},
 }
 
 const (
+	// What needs no client but tare's own: the engine on pure cgroup v2.
+	ofNoClient = "^(TestAProgramIsReplacedUnderItsContainers|TestWhyTellsTheRule)$"
 	// Each case starts more than a hundred containers. The lists of these differ from those of the cases
 	// that run in what has no part in control groups; the host runs them.
 	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(create_plain|seccomp|mounts|hooks)$"
