@@ -542,7 +542,7 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestStoreOfALaterFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "version"), []byte("2\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "version"), []byte("99\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "version") {
