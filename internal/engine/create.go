@@ -304,6 +304,11 @@ func checkCreate(r *Record) error {
 	if r.Host.NetworkMode == "" {
 		r.Host.NetworkMode = "default"
 	}
+	for name, s := range r.Networks {
+		if s == nil { // null in JSON
+			r.Networks[name] = &network.EndpointSettings{}
+		}
+	}
 	if r.Host.ShmSize < 0 {
 		return Errorf(Invalid, "SHM size can not be less than 0")
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,9 @@ func resources(r *container.Resources) (*specs.LinuxResources, error) {
 	if r.NanoCPUs > 0 && (r.CPUQuota > 0 || r.CPUPeriod > 0) {
 		return nil, Errorf(Invalid, "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
 	}
+	if hasNull(r) {
+		return nil, Errorf(Invalid, "null is no limit: one stands in a list of the request")
+	}
 	l := &specs.LinuxResources{Memory: memory(r), CPU: cpu(r)}
 	if r.PidsLimit != nil && *r.PidsLimit > 0 {
 		l.Pids = &specs.LinuxPids{Limit: r.PidsLimit}
@@ -40,6 +44,19 @@ func resources(r *container.Resources) (*specs.LinuxResources, error) {
 	var err error
 	l.BlockIO, err = blockIO(r)
 	return l, err
+}
+
+// hasNull tells whether a list of limits has a null, which JSON allows.
+func hasNull(r *container.Resources) bool {
+	if slices.Contains(r.Ulimits, nil) || slices.Contains(r.BlkioWeightDevice, nil) {
+		return true
+	}
+	for _, list := range [][]*blkiodev.ThrottleDevice{r.BlkioDeviceReadBps, r.BlkioDeviceWriteBps, r.BlkioDeviceReadIOps, r.BlkioDeviceWriteIOps} {
+		if slices.Contains(list, nil) {
+			return true
+		}
+	}
+	return false
 }
 
 func memory(r *container.Resources) *specs.LinuxMemory {
