@@ -2,6 +2,7 @@ package compat
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,6 +41,27 @@ func TestDockerComposeOf2021(t *testing.T) {
 	composes(t, need(t, "docker-compose"))
 }
 
+// TestDockerComposeOfToday builds it from its own module: the newest whose modules can all be fetched.
+func TestDockerComposeOfToday(t *testing.T) {
+	composes(t, built(t, "compose5", "github.com/docker/compose/v5/cmd"))
+}
+
+// built builds a client from the module of its own below this directory.
+func built(t *testing.T, module, tool string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a minute's build is not for -short")
+	}
+	need(t, "go")
+	program := filepath.Join(scratch, module)
+	cmd := exec.Command("go", "build", "-o", program, tool)
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", tool, err, out)
+	}
+	return program
+}
+
 // composes leads a project through its life.
 func composes(t *testing.T, client string) {
 	e := start(t)
@@ -70,7 +92,7 @@ func composes(t *testing.T, client string) {
 		{args: "pause worker"},
 		{args: "unpause worker"},
 		{args: "stop -t 5"},
-		{args: "ps", want: []string{"Exit"}},
+		{args: "ps -a", want: []string{"Exit"}},
 		{args: "start"},
 		{args: "kill -s KILL worker"},
 		{args: "rm -f worker"},
@@ -81,7 +103,7 @@ func composes(t *testing.T, client string) {
 	}
 	e.steps(client, []step{
 		{args: "config --services", want: []string{"db"}},
-		{args: "down -t 1", want: []string{"Removing network"}},
+		{args: "down -t 1", want: []string{"shop_default"}},
 	})
 	if left := e.must("", "tare", "volume", "ls", "-q"); left != "shop_data" {
 		t.Errorf("after down the volumes are %q", left)
