@@ -39,7 +39,7 @@ func Commands(o Options) []cli.Command {
 		runCommand(s), execCommand(s), psCommand(s), logsCommand(s), topCommand(s), statsCommand(s),
 		startCommand(s), stopCommand(s), restartCommand(s), killCommand(s), rmCommand(s),
 		pauseCommand(s), unpauseCommand(s), waitCommand(s), attachCommand(s), cpCommand(s), diffCommand(s),
-		inspectCommand(s), portCommand(s), renameCommand(s), updateCommand(s), whyCommand(s),
+		inspectCommand(s), portCommand(s), renameCommand(s), updateCommand(s), whyCommand(s), flashCommand(s),
 		eventsCommand(s), infoCommand(s), networkCommand(s), volumeCommand(s),
 	}
 	for i := range ours {
