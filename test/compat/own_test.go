@@ -87,3 +87,22 @@ func TestMetricsAreThere(t *testing.T) {
 		}
 	}
 }
+
+func TestFlashTellsWhoWrote(t *testing.T) {
+	e := start(t)
+	e.must("", "tare", "run", "-d", "--name", "one", "--network", "none", "busybox:1", "sleep", "1000")
+	out, status := e.do("", "", "tare", "flash", "--json")
+	if status != 0 && !strings.Contains(out, "no block device is under it") { // where /tmp is in memory
+		t.Fatal(out)
+	}
+	if status != 0 {
+		return
+	}
+	var r struct {
+		Written int64 `json:"writtenBytes"`
+		Causes  []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Written <= 0 || len(r.Causes) != 4 || r.Causes[0].Name != "one" {
+		t.Errorf("flash --json: %s, %v", out, err)
+	}
+}
