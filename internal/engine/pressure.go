@@ -18,7 +18,7 @@ type PressureOptions struct {
 	// Available is how much of the device's memory must be left for it to be enough, in percent; 0 is 20. What waits
 	// for memory while there is more has come to a limit of its own.
 	Available int
-	// Window is what is looked at at a time, 500 ms to 10 s; 0 is a second.
+	// Window is what is looked at at a time, once the kernel has told of a stall; 0 is a second.
 	Window time.Duration
 	// Pause is how long a measure is given to help before the next; it doubles with each, up to a minute; 0 is 3 s.
 	Pause time.Duration

@@ -28,17 +28,22 @@ type stallSource interface {
 // kernelStalls is the stall source that the kernel is.
 type kernelStalls struct{ f *os.File }
 
-// openStalls asks the kernel to tell of stalls.
+// stallWindow is what the kernel looks at. Who has not CAP_SYS_RESOURCE may only ask for multiples of it.
+const stallWindow = 2 * time.Second
+
+// openStalls asks the kernel to tell of stalls. A poller sees those alone that were asked for before it was given the
+// file.
 func openStalls(o PressureOptions) (*kernelStalls, error) {
-	f, err := os.OpenFile(pressureFile, os.O_RDWR|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(pressureFile, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open %s: %w", pressureFile, err)
 	}
-	if _, err := fmt.Fprintf(f, "some %d %d\x00", o.Stall.Microseconds(), o.Window.Microseconds()); err != nil {
-		f.Close()
-		return nil, err
+	trigger := fmt.Sprintf("some %d %d\x00", o.Stall.Microseconds(), stallWindow.Microseconds())
+	if _, err := unix.Write(fd, []byte(trigger)); err != nil {
+		_ = unix.Close(fd) // nothing was written
+		return nil, fmt.Errorf("ask %s for %q: %w", pressureFile, trigger[:len(trigger)-1], err)
 	}
-	return &kernelStalls{f}, nil
+	return &kernelStalls{os.NewFile(uintptr(fd), pressureFile)}, nil
 }
 
 // wait sleeps in the poller of the Go runtime, which takes no thread. The kernel calls its priority event only to who

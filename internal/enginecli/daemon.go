@@ -48,6 +48,7 @@ type daemon struct {
 	o     DaemonOptions
 	hosts []string
 	certs certificates
+	mem   memoryRules
 	debug bool
 }
 
@@ -59,6 +60,7 @@ func Daemon(o DaemonOptions) cli.Command {
 		Flags: func(f *cli.Flags) {
 			f.Strings(&d.hosts, "host", "H", "`unix://PATH or tcp://ADDRESS:PORT` to serve the API at; may be given again (RUN/tare.sock)")
 			d.certs.flags(f)
+			d.mem.flags(f)
 			f.Bool(&d.debug, "debug", "D", "tell more of what goes on")
 		},
 		Run: func(c *cli.Call) error { return d.run(c) },
@@ -84,6 +86,9 @@ func (d *daemon) run(c *cli.Call) error {
 	if err := d.certs.check(d.hosts); err != nil {
 		return fmt.Errorf("daemon: %w", err)
 	}
+	if _, err := d.mem.options(); err != nil {
+		return err
+	}
 	if os.Getenv(keeper.Env) != "" {
 		return d.engine(c, root, run)
 	}
@@ -96,6 +101,7 @@ func (d *daemon) run(c *cli.Call) error {
 		args = append(args, "--host", h)
 	}
 	args = append(args, d.certs.arguments()...)
+	args = append(args, d.mem.arguments()...)
 	if d.debug {
 		args = append(args, "--debug")
 	}
@@ -141,7 +147,11 @@ func (d *daemon) engine(c *cli.Call, root, run string) error {
 	log := slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	e, err := engine.Open(engine.Options{Root: root, Run: run, Log: log, Program: os.Args[0]})
+	pressure, err := d.mem.options()
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(engine.Options{Root: root, Run: run, Log: log, Program: os.Args[0], Reserve: d.mem.reserve, Pressure: pressure})
 	if err != nil {
 		return fmt.Errorf("daemon: %w", err)
 	}

@@ -108,6 +108,7 @@ type device struct {
 	root, run string
 	keeper    *exec.Cmd
 	log       string
+	flags     []string // further ones of the daemon
 }
 
 // newDevice has the image box, of busybox, and its daemon runs. At its end nothing may be left.
@@ -149,7 +150,7 @@ func (d *device) start() {
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	must(d.t, err)
 	defer log.Close()
-	d.keeper = exec.Command(d.path, "--root", d.root, "--run", d.run, "daemon")
+	d.keeper = exec.Command(d.path, append([]string{"--root", d.root, "--run", d.run, "daemon"}, d.flags...)...)
 	d.keeper.Stdout, d.keeper.Stderr = log, log
 	d.keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	must(d.t, d.keeper.Start())
@@ -186,6 +187,13 @@ func (d *device) wipe() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+	ids, _ := os.ReadDir(filepath.Join(d.run, "runtime"))
+	for _, id := range ids { // a boot would take them
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/tare/" + id.Name())
+		for _, dir := range append(groups, "/sys/fs/cgroup/tare/"+id.Name()) {
+			_ = unix.Rmdir(dir) // or it is not there
+		}
 	}
 	text, err := os.ReadFile("/proc/self/mounts")
 	must(d.t, err)
