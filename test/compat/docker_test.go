@@ -87,6 +87,11 @@ var everyday = []step{
 	{args: "events --since 10m --until 0s", want: []string{"container create", "container die", "network connect"}},
 }
 
+// TestEverydayCommandsOfDockerToday builds the newest command line whose modules can all be fetched.
+func TestEverydayCommandsOfDockerToday(t *testing.T) {
+	start(t).steps(built(t, "docker29", "github.com/docker/cli/cmd/docker"), everyday)
+}
+
 func TestEverydayCommandsOfDocker(t *testing.T) {
 	for name, path := range clients(t) {
 		t.Run(name, func(t *testing.T) { start(t).steps(path, everyday) })

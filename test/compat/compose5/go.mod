@@ -1,3 +1,4 @@
+// Docker compose, for tests: the newest whose modules the Go proxy hands out.
 module tare.dev/tare/test/compat/compose
 
 go 1.26.3
