@@ -282,6 +282,9 @@ func checkCreate(r *Record) error {
 	if err := checkImportance(r); err != nil {
 		return err
 	}
+	if err := checkLinks(r); err != nil {
+		return err
+	}
 	if w := r.Config.WorkingDir; w != "" && !path.IsAbs(w) {
 		return Errorf(Invalid, "the working directory '%s' is invalid, it needs to be an absolute path", w)
 	}

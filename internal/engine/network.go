@@ -39,6 +39,8 @@ type networks struct {
 	// mu guards all; the manager's own lock comes under it.
 	mu  sync.Mutex
 	all []Network // the predefined first, then as they were made
+
+	linking sync.Mutex // while the links of a network are set
 }
 
 // heldNetwork is the name under which the keeper holds the sockets of the resolver.
@@ -137,10 +139,18 @@ func (n *networks) recover(running []*Container) {
 		if one.Name == network.Bridge && !n.made(one.ID) {
 			continue
 		}
+		if made, err := n.m.Get(one.ID); err == nil {
+			one.Links = made.Links // not on flash: they are its members'
+		}
 		want = append(want, one.Network)
 	}
 	if err := n.m.Recover(want, ids); err != nil {
 		n.e.log.Error("take over networks", "error", err)
+	}
+	for i := range want {
+		if err := n.link(want[i].ID); err != nil {
+			n.e.log.Error("set the links of a network", "network", want[i].Name, "error", err)
+		}
 	}
 	n.hold()
 }
@@ -227,6 +237,9 @@ func (e *Engine) CreateNetwork(want Network) (Network, error) {
 	}
 	if want.Driver == network.Host || want.Driver == network.None {
 		return want, Errorf(Forbidden, "only one instance of %q network is allowed", want.Driver)
+	}
+	if err := declare(&want.Network); err != nil {
+		return want, err
 	}
 	want.ID, want.Created = newID(), time.Now().UTC()
 	made, err := n.m.Create(want.Network)

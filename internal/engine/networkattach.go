@@ -106,6 +106,10 @@ func (n *networks) attach(c *Container) (path string, done func(), err error) {
 	if err := c.edit(func(m *Memory) { m.Attached, m.Ports = j.attached, j.bound }); err != nil {
 		return "", nil, err
 	}
+	if err := n.linkAll(j.attached); err != nil {
+		n.detach(c)
+		return "", nil, err
+	}
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), func() { f.Close() }, nil
 }
 
@@ -201,6 +205,7 @@ func (n *networks) detach(c *Container) {
 	if err := c.edit(func(m *Memory) { m.Attached, m.Ports = nil, nil }); err != nil {
 		n.e.log.Error("write a container's state", "container", c.id, "error", err)
 	}
+	n.relink(v.Attached)
 }
 
 func (n *networks) driver(name string) string {

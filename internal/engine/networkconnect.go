@@ -81,12 +81,15 @@ func (n *networks) joinRunning(c *Container, name string) error {
 		return err
 	}
 	delete(j.attached, network.None) // what it was in after it was taken out of all
-	return c.edit(func(m *Memory) {
+	if err := c.edit(func(m *Memory) {
 		m.Attached = j.attached
 		if j.bound != nil {
 			m.Ports = j.bound
 		}
-	})
+	}); err != nil {
+		return err
+	}
+	return n.link(j.attached[name].NetworkID)
 }
 
 // Disconnect takes a container out of a network, at once when it runs.
@@ -128,6 +131,7 @@ func (n *networks) disconnect(c *Container, one Network) error {
 	n.e.Publish("network", "disconnect", one.ID, map[string]string{"container": c.id, "name": one.Name, "type": one.Driver})
 	left := maps.Clone(v.Attached)
 	delete(left, one.Name)
+	defer n.relink(map[string]*api.EndpointSettings{one.Name: v.Attached[one.Name]})
 	return c.edit(func(m *Memory) {
 		m.Attached = left
 		if one.Driver == network.Bridge && !one.Internal {

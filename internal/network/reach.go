@@ -10,6 +10,12 @@ type Reach struct {
 	End     uint16 `json:"end,omitempty"`
 }
 
+// Apart tells whether members reach each other only by Links.
+func (n *Network) Apart() bool {
+	s, err := n.settings()
+	return err == nil && n.Driver == Bridge && s.apart
+}
+
 // Reach is who reaches whom: pairs that are not in it do not, but for published ports.
 func (m *Manager) Reach() []Reach {
 	m.mu.Lock()
