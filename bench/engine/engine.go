@@ -52,7 +52,7 @@ func (b *bench) engines(disk, memory string) []engine {
 	}
 	var here []engine
 	for _, e := range all {
-		if _, err := exec.LookPath(e.daemon[0]); err == nil && b.o.wants(e.name) {
+		if _, err := exec.LookPath(e.daemon[0]); err == nil && measure.Wants(b.o.only, e.name) {
 			here = append(here, e)
 		}
 	}

@@ -27,8 +27,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"tare.dev/tare/bench/measure"
@@ -64,10 +62,6 @@ func parse(args []string) (options, error) {
 	var err error
 	o.tare, err = filepath.Abs(o.tare)
 	return o, err
-}
-
-func (o options) wants(name string) bool {
-	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
 
 func (o options) say(format string, args ...any) {

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tare.dev/tare/bench/measure"
 )
 
 // A cost is the median of a request's.
@@ -34,13 +32,6 @@ type result struct {
 	OutputCPU    time.Duration `json:"outputCPUNanoseconds"`
 }
 
-type goal struct {
-	What   string  `json:"what"`
-	Value  float64 `json:"value"`
-	Target float64 `json:"target"`
-	Met    bool    `json:"met"`
-}
-
 type report struct {
 	Kernel  string        `json:"kernel"`
 	CPUs    int           `json:"cpus"`
@@ -48,14 +39,12 @@ type report struct {
 	N       int           `json:"n"`
 	Idle    time.Duration `json:"idleNanoseconds"`
 	Engines []*result     `json:"engines"`
-	Goals   []goal        `json:"goals"`
+	Goals   measure.Goals `json:"goals"`
 }
 
 func newReport(o options) *report {
-	var u unix.Utsname
-	_ = unix.Uname(&u) // it has no errors
 	return &report{
-		Kernel: unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]),
+		Kernel: measure.Kernel(),
 		CPUs:   runtime.NumCPU(), Date: time.Now().Format(time.DateOnly), N: o.n, Idle: o.idle,
 	}
 }
@@ -70,9 +59,7 @@ func (r *report) judge() {
 	if own == nil || r.Goals != nil {
 		return
 	}
-	add := func(what string, value, target float64) {
-		r.Goals = append(r.Goals, goal{What: what, Value: value, Target: target, Met: value <= target})
-	}
+	add := r.Goals.Add
 	for _, e := range r.Engines {
 		if e.Name != "docker" {
 			continue
@@ -97,9 +84,7 @@ func (r *report) judge() {
 
 func (r *report) writeJSON(w io.Writer) error {
 	r.judge()
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return measure.JSON(w, r)
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000) }
@@ -112,13 +97,13 @@ func (r *report) writeTables(w io.Writer) error {
 	for _, e := range r.Engines {
 		fmt.Fprintf(w, "  %-8s %s\n", e.Name, e.Version)
 	}
-	table(w, "\nrequests, ms", "\tstart: wall\tCPU\trun --rm: wall\tCPU\texec: wall\tCPU\t", func(t io.Writer) {
+	measure.Table(w, "\nrequests, ms", "\tstart: wall\tCPU\trun --rm: wall\tCPU\texec: wall\tCPU\t", func(t io.Writer) {
 		for _, e := range r.Engines {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Name, ms(e.Start.Wall), ms(e.Start.CPU), ms(e.Run.Wall), ms(e.Run.CPU),
 				ms(e.Exec.Wall), ms(e.Exec.CPU))
 		}
 	})
-	table(w, "\nmemory of the engine (PSS) with containers, MiB", "\t0\t1\t10\t50\t5 after 50\t", func(t io.Writer) {
+	measure.Table(w, "\nmemory of the engine (PSS) with containers, MiB", "\t0\t1\t10\t50\t5 after 50\t", func(t io.Writer) {
 		for _, e := range r.Engines {
 			fmt.Fprintf(t, "%s\t", e.Name)
 			for _, n := range e.Memory {
@@ -127,30 +112,12 @@ func (r *report) writeTables(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t\n", mib(e.Five))
 		}
 	})
-	table(w, fmt.Sprintf("\nwritten to the disk, KB; idle is %s with five containers", r.Idle),
+	measure.Table(w, fmt.Sprintf("\nwritten to the disk, KB; idle is %s with five containers", r.Idle),
 		"\ta start and a stop\tidle\tidle: % of a CPU\t10 MiB of output\tits CPU ms\tinstalled MB\t", func(t io.Writer) {
 			for _, e := range r.Engines {
 				fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.3f\t%.1f\t%s\t%.1f\t\n", e.Name, float64(e.StartWrites)/1000, float64(e.IdleWrites)/1000,
 					e.IdleCPU*100, float64(e.OutputWrites)/1000, ms(e.OutputCPU), float64(e.Installed)/1e6)
 			}
 		})
-	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, g := range r.Goals {
-		verdict := "met"
-		if !g.Met {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(t, "%s\t%.3f\t<= %.3f\t%s\n", g.What, g.Value, g.Target, verdict)
-	}
-	return t.Flush()
-}
-
-// table writes cells aligned to the right. Errors of w show at the last Flush.
-func table(w io.Writer, title, head string, rows func(io.Writer)) {
-	fmt.Fprintln(w, title)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, head)
-	rows(t)
-	_ = t.Flush()
+	return r.Goals.Write(w, 3)
 }

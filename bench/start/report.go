@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"tare.dev/tare/bench/measure"
 )
 
 // figures are one column's statistics, in microseconds.
@@ -26,14 +28,6 @@ type row struct {
 	CPU       figures `json:"cpuMicroseconds"`
 }
 
-// goal is a promise and what came of it.
-type goal struct {
-	What   string  `json:"what"`
-	Value  float64 `json:"value"`
-	Target float64 `json:"target"`
-	Met    bool    `json:"met"`
-}
-
 type report struct {
 	Kernel   string            `json:"kernel"`
 	CPUs     int               `json:"cpus"`
@@ -43,7 +37,7 @@ type report struct {
 	Rows     []row             `json:"rows"`
 	Memory   []memoryRow       `json:"memory"`
 	Warm     *warmRow          `json:"warm,omitempty"`
-	Goals    []goal            `json:"goals"`
+	Goals    measure.Goals     `json:"goals"`
 	subjects []string
 }
 
@@ -105,7 +99,7 @@ func (r *report) find(op string, seccomp bool, subject string) *row {
 // time say more about the others than about the program.
 func (r *report) judge() {
 	add := func(what string, value, target float64) {
-		r.Goals = append(r.Goals, goal{What: what, Value: value, Target: target, Met: value <= target})
+		r.Goals.Add(what, value, target)
 	}
 	for _, op := range operations {
 		for _, seccomp := range []bool{false, true} {
@@ -129,7 +123,7 @@ func (r *report) judge() {
 			}
 		}
 	}
-	slices.SortStableFunc(r.Goals, func(a, b goal) int {
+	slices.SortStableFunc(r.Goals, func(a, b measure.Goal) int {
 		return strings.Compare(strings.Fields(a.What)[0], strings.Fields(b.What)[0])
 	})
 	for _, m := range r.Memory {
@@ -239,14 +233,6 @@ func (r *report) writeGoals(w io.Writer) error {
 	if len(r.Goals) == 0 {
 		return nil
 	}
-	fmt.Fprintf(w, "\ngoals (wall: p10, CPU: median)\n")
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, g := range r.Goals {
-		verdict := "met"
-		if !g.Met {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(t, "%s\t%.2f\t<= %.2f\t%s\n", g.What, g.Value, g.Target, verdict)
-	}
-	return t.Flush()
+	fmt.Fprintf(w, "\ngoals (wall: p10, CPU: median)")
+	return r.Goals.Write(w, 2)
 }

@@ -154,7 +154,7 @@ func podman(p place) engine {
 // engines are those that are here and wanted.
 func (o options) engines(p place) ([]engine, error) {
 	var all []engine
-	if o.wants("tare") {
+	if measure.Wants(o.only, "tare") {
 		if _, err := os.Stat(o.tare); err != nil {
 			return nil, fmt.Errorf("%w; `make build` makes it", err)
 		}
@@ -166,7 +166,7 @@ func (o options) engines(p place) ([]engine, error) {
 				return false
 			}
 		}
-		return o.wants(programs[0])
+		return measure.Wants(o.only, programs[0])
 	}
 	if has("docker", "dockerd") {
 		all = append(all, docker(p))

@@ -41,7 +41,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"tare.dev/tare/bench/measure"
@@ -92,10 +91,6 @@ func parse(args []string) (options, error) {
 		}
 	}
 	return o, nil
-}
-
-func (o options) wants(name string) bool {
-	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
 
 func (o options) say(format string, args ...any) {

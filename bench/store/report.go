@@ -1,27 +1,25 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"runtime"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"tare.dev/tare/bench/measure"
 )
 
 // report is all that was measured.
 type report struct {
-	Kernel  string    `json:"kernel"`
-	CPUs    int       `json:"cpus"`
-	Date    string    `json:"date"`
-	Rounds  int       `json:"rounds"`
-	Images  []facts   `json:"images"`
-	Engines []*result `json:"engines"`
-	Sizes   *sizes    `json:"sizes,omitempty"`
-	Goals   []goal    `json:"goals"`
+	Kernel  string        `json:"kernel"`
+	CPUs    int           `json:"cpus"`
+	Date    string        `json:"date"`
+	Rounds  int           `json:"rounds"`
+	Images  []facts       `json:"images"`
+	Engines []*result     `json:"engines"`
+	Sizes   *sizes        `json:"sizes,omitempty"`
+	Goals   measure.Goals `json:"goals"`
 }
 
 // facts are an image's own numbers, in bytes.
@@ -34,17 +32,9 @@ type facts struct {
 	Files  int    `json:"files"`
 }
 
-// goal is a promise and what came of it.
-type goal struct {
-	What   string  `json:"what"`
-	Value  float64 `json:"value"`
-	Target float64 `json:"target"`
-	Met    bool    `json:"met"`
-}
-
 func newReport(b *bench) *report {
 	r := &report{
-		Kernel: kernelVersion(), CPUs: runtime.NumCPU(), Rounds: b.o.n,
+		Kernel: measure.Kernel(), CPUs: runtime.NumCPU(), Rounds: b.o.n,
 		Date: time.Now().UTC().Format(time.DateOnly),
 	}
 	before := map[content]int64{}
@@ -56,15 +46,6 @@ func newReport(b *bench) *report {
 		maps.Copy(before, i.contents)
 	}
 	return r
-}
-
-func kernelVersion() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown kernel"
-	}
-	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " +
-		unix.ByteSliceToString(u.Machine[:])
 }
 
 // unique is the bytes of contents in the first n images.
@@ -96,9 +77,7 @@ func (r *report) judge() {
 	if own == nil || r.Goals != nil {
 		return
 	}
-	add := func(what string, value, target float64) {
-		r.Goals = append(r.Goals, goal{What: what, Value: value, Target: target, Met: value <= target})
-	}
+	add := r.Goals.Add
 	best, all := own.best(), len(r.Images)
 	add("first pull, written / unique bytes", ratio(best.Written, r.unique(1)), 1.10)
 	add("disk after one image / unique bytes", ratio(own.Pulls[0].Used, r.unique(1)), 1.05)
@@ -131,9 +110,7 @@ func (r *report) judge() {
 
 func (r *report) writeJSON(w io.Writer) error {
 	r.judge()
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return measure.JSON(w, r)
 }
 
 func mb(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
@@ -146,34 +123,25 @@ func (r *report) writeTables(w io.Writer) error {
 	for _, e := range r.Engines {
 		fmt.Fprintf(w, "  %-11s %s\n", e.Name, e.Version)
 	}
-	table(w, "\nimages, MB", "\tfiles\tlayer\tunpacked\tunique\tnew\t", func(t io.Writer) {
+	measure.Table(w, "\nimages, MB", "\tfiles\tlayer\tunpacked\tunique\tnew\t", func(t io.Writer) {
 		for _, f := range r.Images {
 			fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t\n", f.Name, f.Files, mb(f.Layer), mb(f.Tar), mb(f.Unique), mb(f.New))
 		}
 	})
 	r.writePulls(w)
 	r.writeRest(w)
-	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, g := range r.Goals {
-		verdict := "met"
-		if !g.Met {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(t, "%s\t%.2f\t<= %.2f\t%s\n", g.What, g.Value, g.Target, verdict)
-	}
-	return t.Flush()
+	return r.Goals.Write(w, 2)
 }
 
 func (r *report) writePulls(w io.Writer) {
-	table(w, "\nfirst pull", "\twall s\tCPU s\tmemory MB\twritten MB\t/ unpacked\t/ unique\twrites\tbarriers\tflushes\t", func(t io.Writer) {
+	measure.Table(w, "\nfirst pull", "\twall s\tCPU s\tmemory MB\twritten MB\t/ unpacked\t/ unique\twrites\tbarriers\tflushes\t", func(t io.Writer) {
 		for _, e := range r.Engines {
 			f := e.best()
 			fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%s\t%s\t%.2f\t%.2f\t%d\t%d\t%d\t\n", e.Name, f.Wall.Seconds(), f.CPU.Seconds(), mb(f.Memory),
 				mb(f.Written), ratio(f.Written, r.Images[0].Tar), ratio(f.Written, r.unique(1)), f.Writes, f.Barriers, f.Flushes)
 		}
 	})
-	table(w, "\nsecond pull (most files are there, no layer is)",
+	measure.Table(w, "\nsecond pull (most files are there, no layer is)",
 		"\twall s\tCPU s\tmemory MB\twritten MB\t/ unpacked\t/ new\twrites\tbarriers\tflushes\t", func(t io.Writer) {
 			for _, e := range r.Engines {
 				f := e.Pulls[1]
@@ -185,7 +153,7 @@ func (r *report) writePulls(w io.Writer) {
 	if len(r.Images) > 2 {
 		head += fmt.Sprintf("\t%d images\tof %d: / unique\twritten for %d", len(r.Images), len(r.Images), len(r.Images))
 	}
-	table(w, "\ndisk used, MB", head+"\t", func(t io.Writer) {
+	measure.Table(w, "\ndisk used, MB", head+"\t", func(t io.Writer) {
 		all := len(r.Images)
 		fmt.Fprintf(t, "unique bytes\t%s\t%s", mb(r.unique(1)), mb(r.unique(2)))
 		if all > 2 {
@@ -207,14 +175,14 @@ func (r *report) writePulls(w io.Writer) {
 }
 
 func (r *report) writeRest(w io.Writer) {
-	table(w, "\nthe second image reads what the first has read, MB",
+	measure.Table(w, "\nthe second image reads what the first has read, MB",
 		"\tfiles\tbytes\tread for the first\tnot in memory\tof this small files\tread: metadata\tread: data\t", func(t io.Writer) {
 			for _, e := range r.Engines {
 				x := e.Read
 				fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Name, x.Files, mb(x.Bytes), mb(x.First), mb(x.Absent), mb(x.Small), mb(x.Metadata), mb(x.Data))
 			}
 		})
-	table(w, "\nfirst container after a pull (caches cold)", "\twall ms\tCPU ms\twritten KB\tsecond image: wall ms\tCPU ms\t", func(t io.Writer) {
+	measure.Table(w, "\nfirst container after a pull (caches cold)", "\twall ms\tCPU ms\twritten KB\tsecond image: wall ms\tCPU ms\t", func(t io.Writer) {
 		for _, e := range r.Engines {
 			a, b := e.Pulls[0].First, e.Pulls[1].First
 			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t\n", e.Name, a.Wall.Milliseconds(), a.CPU.Milliseconds(), a.Written/1000,
@@ -222,7 +190,7 @@ func (r *report) writeRest(w io.Writer) {
 		}
 	})
 	if s := r.Sizes; s != nil {
-		table(w, "\nsize of all images, beside compressed file systems of the same trees, MB", "\tall\t", func(t io.Writer) {
+		measure.Table(w, "\nsize of all images, beside compressed file systems of the same trees, MB", "\tall\t", func(t io.Writer) {
 			for _, e := range r.Engines {
 				fmt.Fprintf(t, "%s\t%s\t\n", e.Name, mb(e.Pulls[len(e.Pulls)-1].Used))
 			}
@@ -231,13 +199,4 @@ func (r *report) writeRest(w io.Writer) {
 			fmt.Fprintf(t, "an EROFS (lz4hc) for each\t%s\t\n", mb(s.EROFS))
 		})
 	}
-}
-
-// table writes cells aligned to the right. Errors of w show at the last Flush.
-func table(w io.Writer, title, head string, rows func(io.Writer)) {
-	fmt.Fprintln(w, title)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, head)
-	rows(t)
-	_ = t.Flush()
 }

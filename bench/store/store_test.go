@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tare.dev/tare/bench/measure"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -17,7 +19,7 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 	o, err := parse([]string{"-only", "tare,podman"})
-	if err != nil || !o.wants("tare") || !o.wants("podman") || o.wants("docker") {
+	if err != nil || !measure.Wants(o.only, "tare") || !measure.Wants(o.only, "podman") || measure.Wants(o.only, "docker") {
 		t.Errorf("parse(-only tare,podman) = %+v, %v", o, err)
 	}
 }
