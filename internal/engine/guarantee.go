@@ -21,6 +21,7 @@ type guarantees struct {
 	mu       sync.Mutex
 	starting map[string]bool // ids whose starts have been let through and are under way
 	written  int64           // what the group above all containers is protected with
+	group    string          // of one of them, on version 2
 }
 
 // A promise is what one container is guaranteed.
@@ -115,15 +116,10 @@ func (c *Container) protect() {
 	if sum == g.written {
 		return
 	}
-	r, err := c.e.runtime.Load(c.id)
-	if err != nil {
-		return // it has ended; the next start writes what it leaves
+	if g.group == "" {
+		g.group = c.unifiedGroup()
 	}
-	st, err := r.State()
-	if err != nil {
-		return
-	}
-	if err := protectAbove(st.CgroupPaths[""], sum); err != nil {
+	if err := protectAbove(g.group, sum); err != nil {
 		c.e.log.Warn("protect the containers' memory", "error", err)
 		return
 	}

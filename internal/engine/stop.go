@@ -253,6 +253,7 @@ func (c *Container) exited(run int, status unix.WaitStatus, at time.Time) {
 	if err != nil {
 		c.e.log.Error("write a container's state", "container", c.id, "error", err)
 	}
+	c.protect()
 	if oom {
 		c.publish("oom")
 	}
