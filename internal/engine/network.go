@@ -230,6 +230,9 @@ func (e *Engine) CreateNetwork(want Network) (Network, error) {
 	if !validName(want.Name) {
 		return want, Errorf(Invalid, "invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", want.Name)
 	}
+	if want.Name == "default" {
+		return want, Errorf(Forbidden, "operation is not permitted on predefined %s network", want.Name)
+	}
 	for _, one := range n.all {
 		if one.Name == want.Name {
 			return want, Errorf(Conflict, "network with name %s already exists", want.Name)

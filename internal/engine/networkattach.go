@@ -17,6 +17,9 @@ import (
 
 // check resolves the networks that a container is to be in to their names, and refuses what cannot be.
 func (n *networks) check(r *Record) error {
+	if err := checkPorts(r.Host.PortBindings); err != nil {
+		return err
+	}
 	wished := map[string]*api.EndpointSettings{}
 	for name, s := range r.Networks {
 		one, err := n.find(name)
@@ -49,6 +52,21 @@ func (n *networks) check(r *Record) error {
 		return Errorf(Invalid, "conflicting options: a container with network %s is in no other", one.Name)
 	}
 	r.Networks = wished
+	return nil
+}
+
+// checkPorts refuses what cannot be published.
+func checkPorts(all api.PortMap) error {
+	for p, bindings := range all {
+		if p.Num() == 0 || p.Proto() != api.TCP && p.Proto() != api.UDP {
+			return Errorf(Invalid, "invalid port specification %q: ports of tcp and udp can be published", p)
+		}
+		for _, b := range bindings {
+			if _, err := api.ParsePortRange(b.HostPort); b.HostPort != "" && err != nil {
+				return Errorf(Invalid, "invalid port specification: %q: %w", b.HostPort, err)
+			}
+		}
+	}
 	return nil
 }
 
