@@ -26,6 +26,6 @@ type api struct {
 // New returns the API.
 func New(e *engine.Engine, o Options) http.Handler {
 	a := &api{e, o}
-	routes := slices.Concat(a.system(), a.containers(), a.exec(), a.watching(), a.files())
+	routes := slices.Concat(a.system(), a.containers(), a.exec(), a.watching(), a.files(), builds())
 	return newRouter(append(routes, a.helpers()...))
 }

@@ -48,6 +48,9 @@ func (c *Container) hosts(v View, name string) string {
 			fmt.Fprintf(&b, "%s\t%s\n", strings.Trim(addr, "[]"), host)
 		}
 	}
+	for _, l := range v.Host.Links {
+		b.WriteString(c.e.linked(l))
+	}
 	full := name
 	if v.Config.Domainname != "" {
 		full = name + "." + v.Config.Domainname + " " + name
@@ -63,6 +66,25 @@ func (c *Container) hosts(v View, name string) string {
 		fmt.Fprintf(&b, "127.0.1.1\t%s\n", full)
 	}
 	return b.String()
+}
+
+// linked is the line of a --link NAME[:ALIAS]: "" for a container that has no address.
+func (e *Engine) linked(link string) string {
+	name, alias, ok := strings.Cut(link, ":")
+	if !ok {
+		alias = name
+	}
+	other, err := e.Find(name)
+	if err != nil {
+		return ""
+	}
+	v := other.View()
+	for _, at := range v.Attached {
+		if at.IPAddress.IsValid() {
+			return fmt.Sprintf("%s\t%s %s %s\n", at.IPAddress, alias, v.ID[:12], v.Name)
+		}
+	}
+	return ""
 }
 
 // resolv is the host's, but for what the container is told, or what its networks answer.

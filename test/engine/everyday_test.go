@@ -66,6 +66,8 @@ func TestEveryday(t *testing.T) {
 		"logs":        logsSteps(),
 		"limits":      limitsSteps(),
 		"not offered": notOfferedSteps(),
+		"prune":       pruneSteps(),
+		"shared":      sharedSteps(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inner := *d
@@ -256,6 +258,33 @@ func limitsSteps() []step {
 		{line: "update --memory 32m --memory-swap 64m grown", out: "grown"},
 		{line: "inspect --format {{.HostConfig.Memory}} grown", out: "33554432"},
 		{line: "rm --force grown", out: "grown"},
+	}
+}
+
+func pruneSteps() []step {
+	return []step{
+		{line: "create --network none --name idle box true", out: "*"},
+		{line: "create --network none --name linked --link idle:near box true", out: "*"},
+		{line: "container prune --force --filter label=none", out: "Total reclaimed space: 0B"},
+		{line: "container prune --force", out: "Deleted Containers:*Total reclaimed space: 0B"},
+		{line: "system prune --force", out: "*"},
+		{line: "system df --format {{.Type}}", out: "Images\nContainers\nLocal Volumes\nBuild Cache"},
+	}
+}
+
+func sharedSteps() []step {
+	return []step{
+		{line: "run --detach --name base --ipc shareable box sleep 1000", out: "*"},
+		{line: "run --rm --network container:base --pid container:base --ipc container:base box ps -o args", out: "*sleep 1000*"},
+		{line: "run --rm --network host box ip -o link show lo", out: "1: lo*"},
+		{line: "run --rm --link base:near box grep -c near /etc/hosts", out: "1"},
+		{line: "network create inner", out: "*"},
+		{line: "network connect inner base", out: ""},
+		{line: "run --rm --network inner box ping -c 1 -W 5 base", out: "*1 packets received*"},
+		{line: "network disconnect inner base", out: ""},
+		{line: "network rm inner", out: "inner"},
+		{line: "rm --force base", out: "base"},
+		{line: "run --rm --network container:base box true", code: 125, err: "No such container: base"},
 	}
 }
 
