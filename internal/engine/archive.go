@@ -182,11 +182,14 @@ func (p *packer) file(at, name string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return p.w.WriteHeader(h)
 	}
-	f, err := p.root.Open(at)
+	f, err := p.root.OpenFile(at, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a FIFO by now
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
+		return err // nil: another file is in its place
+	}
 	if err := p.w.WriteHeader(h); err != nil {
 		return err
 	}

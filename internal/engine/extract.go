@@ -9,8 +9,11 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tare.dev/tare/internal/layer"
 )
 
 // CopyInOptions of CopyIn.
@@ -22,13 +25,13 @@ type CopyInOptions struct {
 // CopyIn unpacks a tar stream in a directory of the container.
 func (c *Container) CopyIn(p string, r io.Reader, o CopyInOptions) error {
 	in, at, err := c.insideOf(p)
-	if err == nil {
-		at, err = in.follow(at)
-	}
 	if err != nil {
 		return c.noFile(p, err)
 	}
 	defer in.root.Close()
+	if at, err = in.follow(at); err != nil {
+		return c.noFile(p, err)
+	}
 	info, err := in.root.Stat(at)
 	if err != nil {
 		return c.noFile(p, err)
@@ -40,13 +43,21 @@ func (c *Container) CopyIn(p string, r io.Reader, o CopyInOptions) error {
 	if v.Host.ReadonlyRootfs && !mountedAbove(v.Record, path.Join("/", p)) {
 		return Errorf(Forbidden, "container rootfs is marked read-only")
 	}
+	if in.readOnly {
+		return Errorf(Forbidden, "mounted volume is marked read-only")
+	}
 	x := extractor{in: in, base: at, o: o}
 	if o.OwnIDs {
 		if x.uid, x.gid, err = c.owner(); err != nil {
 			return err
 		}
 	}
-	if err := x.all(tar.NewReader(r)); err != nil {
+	plain, err := layer.Decompress(r)
+	if err != nil {
+		return Errorf(Invalid, "read archive: %w", err)
+	}
+	defer plain.Close()
+	if err := x.all(tar.NewReader(plain)); err != nil {
 		return err
 	}
 	c.publish("extract-to-dir")
@@ -67,7 +78,12 @@ type extractor struct {
 	base     string
 	o        CopyInOptions
 	uid, gid int
-	late     []*tar.Header // directories, whose times come last
+	late     []lateTime // directories, whose times come last
+}
+
+type lateTime struct {
+	at   string
+	time time.Time
 }
 
 func (x *extractor) all(t *tar.Reader) error {
@@ -79,23 +95,33 @@ func (x *extractor) all(t *tar.Reader) error {
 		if err != nil {
 			return Errorf(Invalid, "read archive: %w", err)
 		}
+		if h.Typeflag == tar.TypeXGlobalHeader { // git archive begins with one
+			continue
+		}
 		if err := x.one(h, t); err != nil {
 			return fmt.Errorf("unpack %s: %w", h.Name, err)
 		}
 	}
-	for _, h := range x.late {
-		if err := x.in.root.Chtimes(x.path(h.Name), h.ModTime, h.ModTime); err != nil {
+	for _, d := range x.late {
+		if err := x.in.root.Chtimes(d.at, d.time, d.time); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// path is where an entry goes: never above the directory.
-func (x *extractor) path(name string) string { return path.Join(x.base, path.Join("/", name)[1:]) }
+// path is where an entry goes: by its name never above the directory. Links on its way are followed as the container
+// would, for /var/run may be one.
+func (x *extractor) path(name string) (string, error) {
+	return x.in.resolve(path.Join(x.base, path.Join("/", name)[1:]))
+}
 
 func (x *extractor) one(h *tar.Header, r io.Reader) error {
-	root, at := x.in.root, x.path(h.Name)
+	root := x.in.root
+	at, err := x.path(h.Name)
+	if err != nil {
+		return err
+	}
 	have, err := root.Lstat(at)
 	if err == nil && at != x.base {
 		if x.o.KeepDirs && have.IsDir() != (h.Typeflag == tar.TypeDir) {
@@ -124,7 +150,7 @@ func (x *extractor) one(h *tar.Header, r io.Reader) error {
 	case tar.TypeSymlink:
 		return nil
 	case tar.TypeDir:
-		x.late = append(x.late, h)
+		x.late = append(x.late, lateTime{at, h.ModTime})
 	}
 	if err := root.Chmod(at, h.FileInfo().Mode()&(fs.ModePerm|fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)); err != nil {
 		return err
@@ -150,7 +176,11 @@ func (x *extractor) make(at string, h *tar.Header, r io.Reader) error {
 	case tar.TypeSymlink:
 		return root.Symlink(h.Linkname, at)
 	case tar.TypeLink:
-		return root.Link(x.path(h.Linkname), at)
+		to, err := x.path(h.Linkname)
+		if err != nil {
+			return err
+		}
+		return root.Link(to, at)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		return x.node(at, h)
 	}

@@ -9,12 +9,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/moby/api/types/mount"
 	"golang.org/x/sys/unix"
 )
 
 // inside is a directory tree that a container writes to: no link in it leads out of it, whatever the
 // container does to it meanwhile.
-type inside struct{ root *os.Root }
+type inside struct {
+	root     *os.Root
+	readOnly bool // what the container has there it may not write; where it runs, the kernel says so
+}
 
 // insideOf opens the tree that a path of the container lies in, and the path in it. A container that runs is
 // seen as it sees itself; of one that does not, its volumes are at their places.
@@ -34,10 +38,17 @@ func (c *Container) insideOf(p string) (in inside, rest string, err error) {
 	if err != nil {
 		return in, "", err
 	}
+	var m *Mount
 	if !v.Running() {
-		dir, p = c.belowMount(dir, p, v)
+		m, p = belowMount(v.Record, p)
 	}
-	if in.root, err = os.OpenRoot(dir); err != nil {
+	if m != nil {
+		in.readOnly = !m.RW
+		in.root, err = c.e.openMount(m)
+	} else {
+		in.root, err = os.OpenRoot(dir)
+	}
+	if err != nil {
 		return in, "", err
 	}
 	rest, err = in.resolve(p)
@@ -47,15 +58,33 @@ func (c *Container) insideOf(p string) (in inside, rest string, err error) {
 	return in, rest, err
 }
 
-// belowMount finds the volume or bind mount that a path of a container that does not run lies in.
-func (c *Container) belowMount(dir, p string, v View) (string, string) {
-	best := ""
-	for _, m := range v.Record.Mounts {
-		if (p == m.Destination || strings.HasPrefix(p, m.Destination+"/")) && len(m.Destination) > len(best) && m.Source != "" {
-			best, dir = m.Destination, m.Source
+// belowMount finds the volume or bind mount that a path of a container that does not run lies in, and the path in it.
+func belowMount(r *Record, p string) (best *Mount, rest string) {
+	at := ""
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		if (p == m.Destination || strings.HasPrefix(p, m.Destination+"/")) && len(m.Destination) > len(at) && m.Source != "" {
+			best, at = m, m.Destination
 		}
 	}
-	return dir, path.Join("/", strings.TrimPrefix(p, best))
+	return best, path.Join("/", strings.TrimPrefix(p, at))
+}
+
+// openMount opens what a container has mounted: of a volume the part that it has of it, and no more.
+func (e *Engine) openMount(m *Mount) (*os.Root, error) {
+	if m.Type != mount.TypeVolume {
+		return os.OpenRoot(m.Source)
+	}
+	dir, err := e.volumePath(m.Name, "")
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil || m.Subpath == "" {
+		return root, err
+	}
+	defer root.Close()
+	return root.OpenRoot(m.Subpath)
 }
 
 const maxLinks = 40

@@ -1,0 +1,91 @@
+package enginetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// archive is a tar stream. A text that begins with "->" makes a link, with "=>" a hard one.
+func archive(t *testing.T, files ...[2]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "as of git archive"}}))
+	for _, f := range files {
+		h := &tar.Header{Name: f[0], Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(f[1]))}
+		if to, ok := strings.CutPrefix(f[1], "->"); ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeSymlink, to, 0
+		} else if to, ok := strings.CutPrefix(f[1], "=>"); ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, to, 0
+		}
+		must(t, w.WriteHeader(h))
+		if h.Size > 0 {
+			_, err := w.Write([]byte(f[1]))
+			must(t, err)
+		}
+	}
+	must(t, w.Close())
+	return b.String()
+}
+
+// TestCopyStaysInside copies archives that point out of a container into it, and what it may not write.
+func TestCopyStaysInside(t *testing.T) {
+	d := newDevice(t)
+	host := filepath.Join(d.dir, "host")
+	must(t, os.Mkdir(host, 0o755))
+	must(t, os.WriteFile(filepath.Join(host, "secret"), []byte("of the host\n"), 0o600))
+	d.must("run", "--detach", "--name", "box", "--network", "none", "-v", host+":/host:ro", "-v", "data:/all",
+		"--mount", "type=tmpfs,dst=/t", "box", "sleep", "1000")
+	d.must("exec", "box", "sh", "-c", "mkdir -p /all/part /var /real; ln -s /real /var/run; ln -s "+host+" /out")
+	d.must("create", "--name", "part", "--network", "none", "--mount", "type=volume,src=data,dst=/part,volume-subpath=part", "box", "true")
+
+	d.mustIn(archive(t, [2]string{"../../../up", "x"}, [2]string{"var/run/deep/file", "through a link\n"}), "cp", "-", "box:/")
+	d.mustIn(archive(t, [2]string{"to", "->" + host}, [2]string{"to/written", "x"}), "cp", "-", "box:/tmp")
+	d.mustIn(archive(t, [2]string{"above", "->../../../../../../../../.." + host}, [2]string{"above/again", "x"}), "cp", "-", "box:/tmp")
+	if r := d.with(archive(t, [2]string{"hard", "=>" + host + "/secret"}), "cp", "-", "box:/"); r.code == 0 && d.docker("exec", "box", "cat", "/hard").out != "" {
+		t.Error("a hard link to the host was made")
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write([]byte(archive(t, [2]string{"unpacked", "x"})))
+	must(t, err)
+	must(t, z.Close())
+	d.mustIn(packed.String(), "cp", "-", "box:/tmp")
+	if got := d.must("exec", "box", "cat", "/real/deep/file"); !strings.Contains(got, "through a link") {
+		t.Errorf("through the container's link: %q", got)
+	}
+	d.must("exec", "box", "ls", "/up", "/tmp/unpacked", host+"/written")
+	if r := d.docker("cp", "box:/out/secret", "-"); r.code == 0 {
+		t.Errorf("the host's file: %q", r.out)
+	}
+
+	d.must("stop", "--time", "0", "box")
+	if r := d.with(archive(t, [2]string{"stopped", "x"}), "cp", "-", "box:/host"); r.code == 0 || !strings.Contains(r.err, "read-only") {
+		t.Errorf("into what is read-only: %d %s", r.code, r.err)
+	}
+	d.mustIn(archive(t, [2]string{"mine", "x"}), "cp", "-", "part:/part")
+	if _, err := os.Stat(filepath.Join(d.root, "volumes", "data", "part", "mine")); err != nil {
+		t.Errorf("in a part of a volume: %v", err)
+	}
+	left, err := os.ReadDir(host)
+	must(t, err)
+	if len(left) != 1 {
+		t.Errorf("on the host: %v", left)
+	}
+	d.must("rm", "box", "part")
+	d.must("volume", "rm", "data")
+	d.clean()
+}
+
+// mustIn is must with something to read.
+func (d *device) mustIn(stdin string, args ...string) {
+	d.t.Helper()
+	if r := d.with(stdin, args...); r.code != 0 {
+		d.t.Fatalf("docker %s: %d %s", strings.Join(args, " "), r.code, r.err)
+	}
+}
