@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,22 +9,36 @@ import (
 	"strings"
 )
 
-// writeFiles writes what a container has in /etc of ours. The files are in memory.
+// writeFiles writes what a container has in /etc of ours. The files are where all is that the container writes: it may
+// write to them, too, and must not fill the host's memory so.
 func (c *Container) writeFiles() error {
 	v := c.View()
 	name := hostname(v.Record)
 	if name == "" {
 		name, _ = os.Hostname() // it shares the host's
 	}
+	if err := os.MkdirAll(c.in.Etc(), 0o755); err != nil {
+		return err
+	}
 	for file, text := range map[string]string{
 		"hostname": name + "\n", "hosts": c.hosts(v, name), "resolv.conf": c.resolv(v),
 	} {
-		// In place: the file may be mounted already.
-		if err := os.WriteFile(filepath.Join(c.in.Dir, file), []byte(text), 0o644); err != nil {
+		if err := overwrite(filepath.Join(c.in.Etc(), file), text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// overwrite writes a file in place: it may be mounted already. The memory that it has is kept, for the container may
+// have left none.
+func overwrite(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Truncate(int64(len(text))), f.Close())
 }
 
 func (c *Container) hosts(v View, name string) string {

@@ -270,7 +270,7 @@ func (c *Container) mounts(s *specs.Spec) error {
 	for _, name := range []string{"resolv.conf", "hostname", "hosts"} {
 		if !mountedOver(r, "/etc/"+name) {
 			s.Mounts = append(s.Mounts, specs.Mount{
-				Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(c.in.Dir, name), Options: []string{"bind", "rprivate"},
+				Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(c.in.Etc(), name), Options: []string{"bind", "rprivate"},
 			})
 		}
 	}

@@ -190,6 +190,9 @@ func (in *Instance) WriteMemory(limit int64) (upper, work string, err error) {
 // Upper is the directory of what the container wrote to memory.
 func (in *Instance) Upper() string { return filepath.Join(in.Dir, WriteDir, "upper") }
 
+// Etc is the directory of files that the container has from us, and may write to: what it writes counts as the rest.
+func (in *Instance) Etc() string { return filepath.Join(in.Dir, WriteDir, "etc") }
+
 // WriteSpec writes the bundle's config.json.
 func (in *Instance) WriteSpec(spec *specs.Spec) error {
 	text, err := json.Marshal(spec)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // archive is a tar stream. A text that begins with "->" makes a link, with "=>" a hard one.
@@ -88,4 +90,27 @@ func (d *device) mustIn(stdin string, args ...string) {
 	if r := d.with(stdin, args...); r.code != 0 {
 		d.t.Fatalf("docker %s: %d %s", strings.Join(args, " "), r.code, r.err)
 	}
+}
+
+// TestRunStaysFree has a container write to what it has of ours: that must not fill the memory of the host's /run,
+// where all engines would stop.
+func TestRunStaysFree(t *testing.T) {
+	d := newDevice(t)
+	d.must("run", "--detach", "--name", "box", "--network", "none", "box", "sleep", "1000")
+	free := func() uint64 {
+		var st unix.Statfs_t
+		must(t, unix.Statfs(d.run, &st))
+		return st.Bfree * uint64(st.Bsize)
+	}
+	before := free()
+	if r := d.docker("exec", "box", "sh", "-c", "for f in hosts hostname resolv.conf /x; do dd if=/dev/zero of=/etc/$f bs=1M count=100; done"); r.code == 0 {
+		t.Error("a container has written without limit")
+	}
+	if after := free(); before > after+1<<20 {
+		t.Errorf("%d bytes less in RUN", before-after)
+	}
+	d.must("restart", "--time", "0", "box") // though it has filled its own
+	d.must("exec", "box", "grep", "localhost", "/etc/hosts")
+	d.must("rm", "--force", "box")
+	d.clean()
 }
