@@ -20,6 +20,7 @@ func (a *api) system() []route {
 		{"GET", "/info", a.info},
 		{"GET", "/events", a.events},
 		{"GET", "/tare/containers/{name}/why", a.why},
+		{"GET", "/tare/links", a.links},
 		{"GET", "/metrics", a.metrics},
 		{"POST", "/tare/upgrade", a.upgrade},
 		{"POST", "/auth", auth},

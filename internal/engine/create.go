@@ -201,7 +201,7 @@ func merge(c *container.Config, image *v1.Image) {
 		if c.Labels == nil {
 			c.Labels = map[string]string{}
 		}
-		if _, ok := c.Labels[k]; !ok {
+		if _, ok := c.Labels[k]; !ok && k != KeyLinks { // whom it reaches is not for who built it to say
 			c.Labels[k] = v
 		}
 	}

@@ -40,7 +40,7 @@ func Commands(o Options) []cli.Command {
 		startCommand(s), stopCommand(s), restartCommand(s), killCommand(s), rmCommand(s),
 		pauseCommand(s), unpauseCommand(s), waitCommand(s), attachCommand(s), cpCommand(s), diffCommand(s),
 		inspectCommand(s), portCommand(s), renameCommand(s), updateCommand(s), whyCommand(s), flashCommand(s),
-		eventsCommand(s), infoCommand(s), networkCommand(s), volumeCommand(s),
+		eventsCommand(s), infoCommand(s), networkCommand(s), volumeCommand(s), linksCommand(s),
 	}
 	for i := range ours {
 		if strings.HasPrefix(ours[i].Args, "CONTAINER") || strings.HasPrefix(ours[i].Args, "[CONTAINER") {
