@@ -14,14 +14,15 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"tare.dev/tare/internal/cli"
+	"tare.dev/tare/internal/console"
 	"tare.dev/tare/internal/instance"
 )
 
 // request is what was asked for in the API's words.
 func (r *run) request(c *cli.Call) (*container.CreateRequest, error) {
 	r.Image, r.Cmd = c.Args[0], c.Args[1:]
-	r.OpenStdin = r.interactive || !r.detach
-	r.StdinOnce = r.OpenStdin && !r.detach
+	r.StdinOnce = !r.detach && r.takesInput(c)
+	r.OpenStdin = r.interactive || r.StdinOnce
 	r.AttachStdin, r.AttachStdout, r.AttachStderr = r.StdinOnce, !r.detach, !r.detach
 	if c.Given("entrypoint") {
 		r.Entrypoint = []string{r.entrypoint}
@@ -49,6 +50,13 @@ func (r *run) request(c *cli.Call) (*container.CreateRequest, error) {
 		r.host.ConsoleSize = *at
 	}
 	return &container.CreateRequest{Config: &r.Config, HostConfig: &r.host, NetworkingConfig: endpoints}, nil
+}
+
+// takesInput: what is typed at a terminal is the container's only when it is asked for, or it would be lost
+// to the shell, and a job in the background would be stopped for reading it.
+func (r *run) takesInput(c *cli.Call) bool {
+	in, ok := c.In.(*os.File)
+	return r.interactive || r.Tty || !ok || !console.Is(in)
 }
 
 // texts are environment, labels and restarts.

@@ -108,7 +108,7 @@ func (r *run) engine(ctx context.Context, s *session, c *cli.Call) error {
 		fmt.Fprintln(c.Out, made.ID)
 		return nil
 	}
-	o := attaching{id: made.ID, tty: r.Tty, input: true, proxy: true, condition: "next-exit"}
+	o := attaching{id: made.ID, tty: r.Tty, input: r.StdinOnce, proxy: true, condition: "next-exit"}
 	if r.host.AutoRemove {
 		o.condition = "removed"
 	}

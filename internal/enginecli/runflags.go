@@ -43,7 +43,7 @@ func (r *run) processFlags(f *cli.Flags) {
 	f.String(&r.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entry point")
 	f.String(&r.Hostname, "hostname", "h", "`NAME` of the host inside")
 	f.Bool(&r.Tty, "tty", "t", "give it a terminal")
-	f.Bool(&r.interactive, "interactive", "i", "keep standard input open, with -d too")
+	f.Bool(&r.interactive, "interactive", "i", "give it our standard input, also of a terminal without -t; with -d: keep it open")
 	f.Bool(&r.init, "init", "", "run a small init that reaps")
 	f.String(&r.StopSignal, "stop-signal", "", "`SIGNAL` that asks it to end")
 	f.Int(&r.stopTimeout, "stop-timeout", "", "`SECONDS` before it is killed then")
