@@ -37,6 +37,9 @@ const engineMemory = 24 << 20
 // restAfter is how long after a request the engine gives back what it needs no more.
 const restAfter = time.Second
 
+// restLater is when it does so again: what goes on behind a request, as the collecting of output, is over then.
+const restLater = 8 * time.Second
+
 // DaemonOptions say what the program is.
 type DaemonOptions struct {
 	Version, Commit string
@@ -169,9 +172,12 @@ func (d *daemon) serve(ctx context.Context, e *engine.Engine, log *slog.Logger) 
 		}
 		listeners = append(listeners, l)
 	}
-	rest := time.AfterFunc(restAfter, resident.Trim)
+	rest, later := time.AfterFunc(restAfter, resident.Trim), time.AfterFunc(restLater, resident.Trim)
 	server := &http.Server{
-		ConnState:         func(net.Conn, http.ConnState) { rest.Reset(restAfter) },
+		ConnState: func(net.Conn, http.ConnState) {
+			rest.Reset(restAfter)
+			later.Reset(restLater)
+		},
 		Handler:           dockerapi.New(e, dockerapi.Options{Version: d.o.Version, Commit: d.o.Commit}),
 		ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		BaseContext: func(net.Listener) context.Context { return e.Context() },
