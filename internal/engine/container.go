@@ -28,6 +28,7 @@ type Container struct {
 	again   *time.Timer // until it is started again
 	backoff time.Duration
 	health  *prober
+	stays   bool // its end does not remove it: it is about to be started again
 }
 
 // View is a container as it was at a moment. It does not change.

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
+	"tare.dev/tare/internal/instance"
 	"tare.dev/tare/internal/order"
 )
 
@@ -19,10 +21,10 @@ import (
 func (c *Container) Inspect() *container.InspectResponse {
 	v := c.View()
 	command := append(slices.Clone(v.Config.Entrypoint), v.Config.Cmd...)
-	dir := c.e.dir(c.id)
+	etc := filepath.Join(c.e.dir(c.id), instance.WriteDir, "etc")
 	in := &container.InspectResponse{
 		ID: c.id, Created: v.Created.Format(time.RFC3339Nano), Path: command[0], Args: command[1:], State: v.apiState(),
-		Image: v.Image, ResolvConfPath: dir + "/resolv.conf", HostnamePath: dir + "/hostname", HostsPath: dir + "/hosts",
+		Image: v.Image, ResolvConfPath: etc + "/resolv.conf", HostnamePath: etc + "/hostname", HostsPath: etc + "/hosts",
 		Name: "/" + v.Name, RestartCount: v.Restarts, Driver: "tare", Platform: "linux", HostConfig: v.Host, Config: v.Config,
 		GraphDriver: &storage.DriverData{Name: "tare", Data: map[string]string{}},
 		Mounts:      v.apiMounts(), ExecIDs: c.e.execs.of(c),

@@ -18,12 +18,29 @@ type RemoveOptions struct {
 // Remove takes a container away, with all it wrote.
 func (c *Container) Remove(ctx context.Context, o RemoveOptions) error {
 	v := c.View()
-	if v.Running() && o.Force {
+	err := c.tryRemove(o)
+	for range forceTries { // somebody, or its policy, starts it again meanwhile
+		if !o.Force || KindOf(err) != Conflict || err == nil || ctx.Err() != nil {
+			break
+		}
+		err = c.tryRemove(o)
+	}
+	if KindOf(err) == NotFound && v.Host.AutoRemove && err != nil {
+		return nil // its end has removed it
+	}
+	return err
+}
+
+// forceTries is how often a container that is to be removed by force is killed again.
+const forceTries = 20
+
+func (c *Container) tryRemove(o RemoveOptions) error {
+	if v := c.View(); v.Running() && o.Force {
 		if err := c.Kill("KILL"); err != nil && KindOf(err) != Conflict && KindOf(err) != NotFound {
 			return err
 		}
 	}
-	err := c.do(func() error {
+	return c.do(func() error {
 		v := c.View()
 		switch {
 		case v.Running():
@@ -33,10 +50,6 @@ func (c *Container) Remove(ctx context.Context, o RemoveOptions) error {
 		}
 		return c.remove(o.Volumes)
 	})
-	if KindOf(err) == NotFound && v.Host.AutoRemove && err != nil {
-		return nil // its end has removed it
-	}
-	return err
 }
 
 // remove is the last thing that own does.

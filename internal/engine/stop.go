@@ -156,18 +156,28 @@ func (c *Container) Kill(name string) error {
 
 // Restart stops the container, if it runs, and starts it.
 func (c *Container) Restart(ctx context.Context, o StopOptions) error {
+	stays := func(yes bool) error { return c.do(func() error { c.stays = yes; return nil }) }
 	if v := c.View(); v.Running() {
-		if err := c.end(ctx, o, false); err != nil && KindOf(err) != NotModified {
+		if err := stays(true); err != nil {
 			return err
+		}
+		if err := c.end(ctx, o, false); err != nil && KindOf(err) != NotModified {
+			return errors.Join(err, stays(false))
 		}
 	}
 	c.settle()
 	err := c.do(func() error {
-		if v := c.View(); v.Running() {
+		c.stays = false
+		v := c.View()
+		if v.Running() {
 			return nil // the policy was faster
 		}
 		c.backoff = 0
-		return errors.Join(c.wanted(true), c.start(0, cmp.Or(o.Why, "a client asked for a restart")))
+		err := errors.Join(c.wanted(true), c.start(0, cmp.Or(o.Why, "a client asked for a restart")))
+		if err != nil && v.Host.AutoRemove {
+			err = errors.Join(err, c.remove(true))
+		}
+		return err
 	})
 	if err == nil {
 		c.publish("restart")
@@ -276,7 +286,7 @@ func (c *Container) finish(again bool, wait time.Duration) {
 			switch v := c.View(); {
 			case again && v.State == container.StateRestarting:
 				c.startAfter(wait)
-			case v.State == container.StateExited && v.Host.AutoRemove:
+			case v.State == container.StateExited && v.Host.AutoRemove && !c.stays:
 				if err := c.remove(true); err != nil {
 					c.e.log.Error("remove a container", "container", c.id, "error", err)
 				}

@@ -111,6 +111,39 @@ func TestRunStaysFree(t *testing.T) {
 	}
 	d.must("restart", "--time", "0", "box") // though it has filled its own
 	d.must("exec", "box", "grep", "localhost", "/etc/hosts")
+	if _, err := os.Stat(strings.TrimSpace(d.must("inspect", "--format", "{{.HostsPath}}", "box"))); err != nil {
+		t.Error(err)
+	}
 	d.must("rm", "--force", "box")
+	d.clean()
+}
+
+// TestRemoveByForce removes containers while they are started: force is force.
+func TestRemoveByForce(t *testing.T) {
+	d := newDevice(t)
+	for i := range 20 {
+		name := "box" + itoa(i)
+		d.must("create", "--name", name, "--network", "none", "--restart", "always", "box", "sleep", "1000")
+		start := d.client("start", name)
+		must(t, start.Start())
+		r := d.docker("rm", "--force", name)
+		_ = start.Wait() // it may have lost
+		if r.code != 0 || strings.Contains(r.err, "Error") {
+			t.Errorf("rm --force: %d %s", r.code, r.err)
+		}
+	}
+	d.clean()
+}
+
+// TestRestartOfRemoved restarts a container that its end would remove.
+func TestRestartOfRemoved(t *testing.T) {
+	d := newDevice(t)
+	id := d.must("run", "--detach", "--rm", "--name", "brief", "--network", "none", "box", "sleep", "1000")
+	d.must("restart", "--time", "0", "brief")
+	if got := d.must("inspect", "--format", "{{.Id}} {{.State.Status}}", "brief"); got != strings.TrimSpace(id)+" running" {
+		t.Errorf("after restart: %q", got)
+	}
+	d.must("stop", "--time", "0", "brief")
+	d.eventually("it is removed", func() bool { return d.docker("inspect", "brief").code != 0 })
 	d.clean()
 }
