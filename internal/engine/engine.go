@@ -119,6 +119,9 @@ func Open(o Options) (*Engine, error) {
 	if err := e.recover(); err != nil {
 		return nil, err
 	}
+	e.guarantees.mu.Lock()
+	e.shareCPUs(false)
+	e.guarantees.mu.Unlock()
 	e.watchPressure()
 	go func() {
 		e.exits.serve()

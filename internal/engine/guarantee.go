@@ -22,6 +22,7 @@ type guarantees struct {
 	starting map[string]bool // ids whose starts have been let through and are under way
 	written  int64           // what the group above all containers is protected with
 	group    string          // of one of them, on version 2
+	shared   string          // the CPUs of those that have no list of their own; "": all
 }
 
 // A promise is what one container is guaranteed.
@@ -70,36 +71,53 @@ func mebi(n int64) string {
 func (e *Engine) promised(but string) (all []promise) {
 	for _, c := range e.Containers() {
 		v := c.View()
-		n := v.Host.MemoryReservation
-		if c.id != but && n > 0 && (v.Running() || v.State == container.StateRestarting || e.guarantees.starting[c.id]) {
+		if n := v.Host.MemoryReservation; c.id != but && n > 0 && e.holds(&v) {
 			all = append(all, promise{v.Name, n})
 		}
 	}
 	return all
 }
 
-// guarantee promises the container what the record says, or refuses it. done is called when its state tells that it
-// runs, or that it does not.
+// holds tells whether what the container was promised is taken. g.mu is held.
+func (e *Engine) holds(v *View) bool {
+	return v.Running() || v.State == container.StateRestarting || e.guarantees.starting[v.ID]
+}
+
+// guarantee promises the container the memory and the CPUs that the record says, or refuses it. done is called when its
+// state tells that it runs, or that it does not.
 func (c *Container) guarantee(r *Record) (done func(), err error) {
-	n := r.Host.MemoryReservation
-	if n <= 0 {
-		return func() {}, nil
-	}
 	g := &c.e.guarantees
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	total := int64(totalMemory())
-	if err := fits(r.Name, n, total, reserve(c.e.o.Reserve, total), c.e.promised(c.id)); err != nil {
-		return func() {}, err
+	if n := r.Host.MemoryReservation; n > 0 {
+		total := int64(totalMemory())
+		if err := fits(r.Name, n, total, reserve(c.e.o.Reserve, total), c.e.promised(c.id)); err != nil {
+			return func() {}, err
+		}
+	}
+	own := useOf(r)
+	if others := c.e.cpuUses(c.id); own.exclusive || anyExclusive(others) {
+		if _, err := apart(own, onlineCPUs(), others); err != nil {
+			return func() {}, err
+		}
+	}
+	if r.Host.MemoryReservation <= 0 && own.cpus == "" {
+		return func() {}, nil
 	}
 	if g.starting == nil {
 		g.starting = map[string]bool{}
 	}
 	g.starting[c.id] = true
+	if own.exclusive {
+		c.e.shareCPUs(false)
+	}
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.starting, c.id)
+		if own.exclusive {
+			c.e.shareCPUs(false)
+		}
 	}, nil
 }
 

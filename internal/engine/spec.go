@@ -153,6 +153,12 @@ func (c *Container) confine(s *specs.Spec, netns string) error {
 	if s.Linux.Resources, err = resources(&h.Resources); err != nil {
 		return err
 	}
+	if cpus := c.e.sharedCPUs(); cpus != "" && h.CpusetCpus == "" {
+		if s.Linux.Resources.CPU == nil {
+			s.Linux.Resources.CPU = &specs.LinuxCPU{}
+		}
+		s.Linux.Resources.CPU.Cpus = cpus
+	}
 	return devices(s, h)
 }
 

@@ -264,6 +264,7 @@ func (c *Container) exited(run int, status unix.WaitStatus, at time.Time) {
 		c.e.log.Error("write a container's state", "container", c.id, "error", err)
 	}
 	c.protect()
+	c.freeCPUs()
 	if oom {
 		c.publish("oom")
 	}

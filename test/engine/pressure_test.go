@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,5 +158,41 @@ func TestBootKeepsComposesOrder(t *testing.T) {
 		t.Errorf("why page: %s", got)
 	}
 	d.must("rm", "-f", "web", "db", "page", "other")
+	d.clean()
+}
+
+// TestExclusiveCPUs: those without a list of their own leave the CPUs of one that is to be alone, and have them again
+// when it has ended.
+func TestExclusiveCPUs(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two CPUs")
+	}
+	d := newDevice(t)
+	cpus := func(name string) string {
+		return strings.TrimSpace(strings.TrimPrefix(d.must("exec", name, "grep", "Cpus_allowed_list", "/proc/1/status"), "Cpus_allowed_list:"))
+	}
+	d.must("run", "-d", "--name", "plain", "--network", "none", "box", "sleep", "1000")
+	all := cpus("plain")
+	d.must("run", "-d", "--name", "alone", "--cpuset-cpus", "1", "--label", "dev.tare.cpus.exclusive=true", "--network", "none", "box", "sleep", "1000")
+	d.must("run", "-d", "--name", "later", "--network", "none", "box", "sleep", "1000")
+	has := func(list string) bool {
+		return slices.Contains(strings.Split(list, ","), "1") || strings.Contains(list, "0-")
+	}
+	for _, name := range []string{"plain", "later"} {
+		d.eventually(name+" has left the CPU", func() bool { return !has(cpus(name)) })
+	}
+	if r := d.docker("run", "--cpuset-cpus", "0-1", "--name", "more", "--network", "none", "box", "true"); r.code == 0 || !strings.Contains(r.err, "alone has 1") {
+		t.Errorf("a list that overlaps: %d %q", r.code, r.err)
+	}
+	d.kill()
+	d.must("run", "-d", "--name", "last", "--network", "none", "box", "sleep", "1000")
+	if got := cpus("last"); has(got) {
+		t.Errorf("with the next engine it has the CPUs %s", got)
+	}
+	d.must("rm", "-f", "alone")
+	for _, name := range []string{"plain", "later", "last"} {
+		d.eventually(name+" has all CPUs again", func() bool { return cpus(name) == all })
+	}
+	d.must("rm", "-f", "plain", "later", "last", "more")
 	d.clean()
 }
