@@ -3,8 +3,8 @@ package engine
 import (
 	"cmp"
 	"errors"
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	api "github.com/moby/moby/api/types/network"
@@ -19,30 +19,21 @@ import (
 // said; without a port all of the other is reached.
 const KeyLinks = "dev.tare.links"
 
-// enableICC is docker's option for the same. What begins so compose does not compare with the file.
-const enableICC = "com.docker.network.bridge.enable_icc"
-
-// declare makes a network's option what package network knows.
-func declare(n *network.Network) error {
+// checkOption refuses what package network would not see: an option that contradicts another, or means nothing.
+func checkOption(n *network.Network) error {
 	value, given := n.Options[KeyLinks]
 	if !given {
 		return nil
 	}
-	talk := map[string]string{"declared": "false", "all": "true"}[value]
-	driven := n.Driver == "" || n.Driver == network.Bridge
-	switch {
-	case talk == "":
-		return Errorf(Invalid, "network %s: option %s=%s: must be declared or all", n.Name, KeyLinks, value)
-	case !driven && talk == "false":
+	if value == "declared" && n.Driver != "" && n.Driver != network.Bridge {
 		return Errorf(Invalid, "network %s: option %s=declared: driver %s cannot keep members apart", n.Name, KeyLinks, n.Driver)
 	}
-	for _, key := range []string{"icc", enableICC} {
-		if other, given := n.Options[key]; given && other != talk {
-			return Errorf(Invalid, "network %s: option %s=%s contradicts %s=%s", n.Name, KeyLinks, value, key, other)
+	for _, key := range []string{"icc", "com.docker.network.bridge.enable_icc"} {
+		talk, err := strconv.ParseBool(n.Options[key])
+		if err == nil && talk != (value == "all") {
+			return Errorf(Invalid, "network %s: option %s=%s contradicts %s=%t", n.Name, KeyLinks, value, key, talk)
 		}
 	}
-	n.Options = maps.Clone(n.Options)
-	n.Options[enableICC] = talk
 	return nil
 }
 

@@ -44,27 +44,24 @@ func TestParseLinks(t *testing.T) {
 	}
 }
 
-func TestDeclare(t *testing.T) {
+func TestCheckOption(t *testing.T) {
 	tests := []struct {
-		driver string
-		given  map[string]string
-		want   map[string]string // nil: refused
+		driver  string
+		options map[string]string
+		refuse  bool
 	}{
-		{"", map[string]string{}, map[string]string{}},
-		{"bridge", map[string]string{KeyLinks: "declared"}, map[string]string{KeyLinks: "declared", enableICC: "false"}},
-		{"", map[string]string{KeyLinks: "all"}, map[string]string{KeyLinks: "all", enableICC: "true"}},
-		{"", map[string]string{KeyLinks: "declared", "icc": "false"}, map[string]string{KeyLinks: "declared", "icc": "false", enableICC: "false"}},
-		{"", map[string]string{KeyLinks: "declared", "icc": "true"}, nil},
-		{"", map[string]string{KeyLinks: "all", enableICC: "false"}, nil},
-		{"", map[string]string{KeyLinks: ""}, nil},
-		{"macvlan", map[string]string{KeyLinks: "declared"}, nil},
+		{"", map[string]string{}, false},
+		{"bridge", map[string]string{KeyLinks: "declared"}, false},
+		{"", map[string]string{KeyLinks: "all"}, false},
+		{"", map[string]string{KeyLinks: "declared", "icc": "0"}, false},
+		{"", map[string]string{KeyLinks: "declared", "icc": "true"}, true},
+		{"", map[string]string{KeyLinks: "all", "com.docker.network.bridge.enable_icc": "false"}, true},
+		{"macvlan", map[string]string{KeyLinks: "declared"}, true},
 	}
 	for _, tt := range tests {
-		before := maps.Clone(tt.given)
-		n := network.Network{Name: "n", Driver: tt.driver, Options: tt.given}
-		err := declare(&n)
-		if (err != nil) != (tt.want == nil) || err == nil && !maps.Equal(n.Options, tt.want) || !maps.Equal(before, tt.given) {
-			t.Errorf("declare(%q, %v) = %v, %v", tt.driver, before, n.Options, err)
+		n := network.Network{Name: "n", Driver: tt.driver, Options: tt.options}
+		if err := checkOption(&n); (err != nil) != tt.refuse {
+			t.Errorf("checkOption(%q, %v) = %v", tt.driver, tt.options, err)
 		}
 	}
 }

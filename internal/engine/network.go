@@ -241,7 +241,7 @@ func (e *Engine) CreateNetwork(want Network) (Network, error) {
 	if want.Driver == network.Host || want.Driver == network.None {
 		return want, Errorf(Forbidden, "only one instance of %q network is allowed", want.Driver)
 	}
-	if err := declare(&want.Network); err != nil {
+	if err := checkOption(&want.Network); err != nil {
 		return want, err
 	}
 	want.ID, want.Created = newID(), time.Now().UTC()

@@ -43,8 +43,8 @@ type Network struct {
 	Gateway6 netip.Addr   `json:"gateway6,omitzero"`
 	// Internal networks have no way out, and names of elsewhere do not resolve in them.
 	Internal bool `json:"internal,omitempty"`
-	// Options known: "icc" ("false": members reach each other only by Links), "parent" (the host's
-	// interface, of Macvlan), "mtu", and Docker's names beginning with "com.docker.network." for
+	// Options known: "icc" ("false": members reach each other only by Links) and "dev.tare.links"
+	// ("declared", the same, or "all"), "parent" (the host's interface, of Macvlan), "mtu", and Docker's names beginning with "com.docker.network." for
 	// those and for bridge.name, bridge.enable_ip_masquerade, bridge.host_binding_ipv4. Others are kept and
 	// mean nothing here.
 	Options map[string]string `json:"options,omitempty"`
@@ -97,6 +97,13 @@ func (n *Network) settings() (settings, error) {
 		s.apart = !talk
 		return err
 	}, "icc", "com.docker.network.bridge.enable_icc")
+	read(func(v string) error {
+		s.apart = v == "declared"
+		if v != "declared" && v != "all" {
+			return ErrInvalid
+		}
+		return nil
+	}, "dev.tare.links")
 	read(func(v string) (err error) { s.masquerade, err = strconv.ParseBool(v); return err }, "com.docker.network.bridge.enable_ip_masquerade")
 	read(func(v string) (err error) { s.binding, err = netip.ParseAddr(v); return err }, "com.docker.network.bridge.host_binding_ipv4")
 	if s.binding.IsValid() && s.binding.IsUnspecified() {

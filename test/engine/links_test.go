@@ -3,7 +3,9 @@ package enginetest
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -175,6 +177,62 @@ func TestLinksOnlyWhereDeclared(t *testing.T) {
 		t.Errorf("links of nobody: %v", all)
 	}
 	d.must("network", "rm", "shop", "plain")
+	d.clean()
+}
+
+// TestLinksOfComposeAfterABoot: what a compose file declares holds for its services' names, when the file is brought up
+// again, and after a boot. Containers with the network of the host or of another are in the matrix as well.
+func TestLinksOfComposeAfterABoot(t *testing.T) {
+	d := newDevice(t)
+	compose, err := exec.LookPath("docker-compose")
+	if err != nil {
+		t.Skip("docker-compose is not installed")
+	}
+	dir := filepath.Join(d.dir, "shop")
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "docker-compose.yml"), []byte(`version: "2.4"
+x-box: &box {image: box, restart: always, command: sh -c "httpd -p 81 -h /; exec httpd -f -p 80 -h /", networks: [strict]}
+services:
+  app: {<<: *box, container_name: app, labels: {dev.tare.links: "data:80/tcp"}}
+  data: {<<: *box, container_name: db}
+networks:
+  strict: {driver_opts: {dev.tare.links: declared}}
+`), 0o644))
+	up := func() {
+		t.Helper()
+		cmd := exec.Command(compose, "up", "-d")
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "DOCKER_HOST=unix://"+d.run+"/tare.sock")
+		if r := finish(t, cmd, ""); r.code != 0 {
+			t.Fatalf("docker-compose up: exit status %d\n%s%s", r.code, r.out, r.err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		if got, want := d.compare(when, []string{"app", "db"}), []string{"app db shop_strict 80"}; !slices.Equal(got, want) {
+			t.Errorf("%s: open are %q, want %q", when, got, want)
+		}
+	}
+	up()
+	up()
+	check("at first")
+	d.reboot()
+	d.eventually("all run", func() bool { return d.state("app") == "running" && d.state("db") == "running" })
+	check("after a boot")
+
+	d.must("run", "-d", "--name", "host", "--network", "host", "box", "sleep", "1000")
+	d.must("run", "-d", "--name", "guest", "--network", "container:db", "box", "sleep", "1000")
+	at := strings.Fields(d.must("inspect", "--format", "{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}", "db"))[0]
+	for from, want := range map[string]bool{"host": true, "guest": true, "app": true} {
+		x := target{"db", "shop_strict", at, 80, false}
+		if from == "guest" {
+			x.network = "container:db"
+		}
+		if got := d.opens(from, []target{x})[x]; got != want || said(d.links(), from, x) != want {
+			t.Errorf("from %s to %s: open is %v, tare links says %v", from, x, got, d.links())
+		}
+	}
+	d.must("rm", "-f", "guest", "host", "app", "db")
+	d.must("network", "rm", "shop_strict")
 	d.clean()
 }
 
