@@ -20,7 +20,7 @@ func (d *Dir) prepare() (uint32, error) {
 	if d.MtimeNsec >= 1e9 {
 		return 0, fmt.Errorf("time of %d ns: %w", d.MtimeNsec, unix.EINVAL)
 	}
-	order.By(d.Entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+	d.load()
 	links := uint32(2)
 	for i := range d.Entries {
 		e := &d.Entries[i]
@@ -35,6 +35,21 @@ func (d *Dir) prepare() (uint32, error) {
 		}
 	}
 	return links, nil
+}
+
+// load gets the entries, sorted.
+func (d *Dir) load() {
+	if d.Lazy != nil {
+		d.Entries = d.Lazy()
+	}
+	order.By(d.Entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// unload gives back what load can get again.
+func (d *Dir) unload() {
+	if d.Lazy != nil {
+		d.Entries = nil
+	}
 }
 
 // validName tells whether a directory can have such an entry beside "." and "..".
@@ -152,6 +167,7 @@ func (w *Writer) place(d *Dir, above int) error {
 			return fmt.Errorf("%s: %w", d.Entries[i].Name, err)
 		}
 	}
+	d.unload()
 	return nil
 }
 
@@ -195,6 +211,10 @@ func (w *Writer) putDir(d *Dir, b *body, root bool) error {
 
 // fill writes the entries of d and all below it, when all places are known.
 func (w *Writer) fill(d *Dir, parent NID) error {
+	if d.Lazy != nil {
+		d.load()
+		defer d.unload()
+	}
 	list := newDirents(d, parent)
 	addr := d.data
 	for i := 0; i < list.count(); {

@@ -44,6 +44,9 @@ type Inode struct {
 type Dir struct {
 	Inode
 	Entries []Entry
+	// Lazy is in the place of Entries, for trees that would take too much memory at once: it is called twice, and
+	// gives the same both times.
+	Lazy func() []Entry
 
 	nid  NID
 	data uint32 // block address of its whole blocks

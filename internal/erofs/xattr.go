@@ -3,9 +3,8 @@ package erofs
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
-
-	"tare.dev/tare/internal/order"
 )
 
 const (
@@ -145,7 +144,7 @@ func (x *xattrs) collect(n *Inode) error {
 		x.path = append(x.path[:0], n.Redirect...)
 		x.list = append(x.list, Xattr{xattrMetacopy, nil}, Xattr{xattrRedirect, x.path})
 	}
-	order.By(x.list, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(x.list, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
 	for i := 1; i < len(x.list); i++ {
 		if x.list[i].Name == x.list[i-1].Name {
 			return fmt.Errorf("extended attribute %s: given twice", x.list[i].Name)

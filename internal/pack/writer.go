@@ -113,13 +113,15 @@ func (w *Writer) Finish() (int64, error) {
 	return size, nil
 }
 
-// directory makes the directory of the objects that begin with one digit.
+// directory makes the directory of the objects that begin with one digit. Its names take three times the memory of
+// the digests, so they are there only while they are written.
 func directory(all []entry) erofs.Entry {
-	dir := &erofs.Dir{Inode: erofs.Inode{Mode: unix.S_IFDIR | 0o755}, Entries: make([]erofs.Entry, len(all))}
-	for n := range all {
-		dir.Entries[n] = erofs.Entry{
-			Name: all[n].digest.Path()[2:], NID: erofs.NID(all[n].nid), Type: unix.S_IFREG,
+	dir := &erofs.Dir{Inode: erofs.Inode{Mode: unix.S_IFDIR | 0o755}, Lazy: func() []erofs.Entry {
+		list := make([]erofs.Entry, len(all))
+		for n := range all {
+			list[n] = erofs.Entry{Name: all[n].digest.Path()[2:], NID: erofs.NID(all[n].nid), Type: unix.S_IFREG}
 		}
-	}
+		return list
+	}}
 	return erofs.Entry{Name: all[0].digest.Path()[:1], Type: unix.S_IFDIR, Dir: dir}
 }

@@ -111,17 +111,22 @@ func (b *Builder) NextLayer() { b.layer++ }
 // Finish writes the directories. It returns the size of the metadata image in bytes.
 func (b *Builder) Finish() (int64, error) { return b.w.Finish(b.export(b.root)) }
 
-// export makes each map into a list, and leaves the map's memory to the next one.
+// export has each map become a list when it is written, and not before: all lists together would take as much again.
 func (b *Builder) export(d *dir) *erofs.Dir {
-	d.Entries = make([]erofs.Entry, 0, len(d.entries))
-	for name, e := range d.entries {
-		x := erofs.Entry{Name: name, NID: erofs.NID(e.at), Type: uint32(e.kind)}
-		if sub := b.sub(e); sub != nil {
-			x.NID, x.Dir = 0, b.export(sub)
+	d.Lazy = func() []erofs.Entry {
+		all := make([]erofs.Entry, 0, len(d.entries))
+		for name, e := range d.entries {
+			x := erofs.Entry{Name: name, NID: erofs.NID(e.at), Type: uint32(e.kind)}
+			if sub := b.sub(e); sub != nil {
+				x.NID, x.Dir = 0, &sub.Dir
+				if sub.Lazy == nil {
+					b.export(sub)
+				}
+			}
+			all = append(all, x)
 		}
-		d.Entries = append(d.Entries, x)
+		return all
 	}
-	d.entries = nil
 	return &d.Dir
 }
 
