@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"tare.dev/tare/internal/resident"
 )
@@ -186,15 +186,19 @@ func (c *Container) giveWay(ctx context.Context, again bool) error {
 	return nil
 }
 
-// writeExisting writes a setting of a group, where the kernel has it.
+// writeExisting writes a setting of a group, where the kernel has it. An *os.File would not do: such files can be polled, and
+// who is told to try again later (EAGAIN), as by memory.reclaim, would be waited for without end.
 func writeExisting(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if errors.Is(err, os.ErrNotExist) {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("open %s: %w", path, err)
 	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Close())
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(text)); err != nil {
+		return fmt.Errorf("write %s to %s: %w", text, path, err)
+	}
+	return nil
 }
