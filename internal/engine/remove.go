@@ -56,7 +56,10 @@ func (c *Container) tryRemove(o RemoveOptions) error {
 func (c *Container) remove(volumes bool) error {
 	c.stopTimer()
 	if err := c.change(evRemove, nil); err != nil {
-		return err
+		if KindOf(err) == Conflict {
+			return err
+		}
+		c.e.log.Error("write a container's state", "container", c.id, "error", err) // memory may be full: this frees some
 	}
 	v := c.View()
 	errs := []error{c.e.nets.release(c)}

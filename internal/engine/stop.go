@@ -71,9 +71,7 @@ func (c *Container) end(ctx context.Context, o StopOptions, byRequest bool) erro
 		if v := c.View(); !v.Running() {
 			return Errorf(NotModified, "container %s is not running", c.id)
 		}
-		if err := c.edit(func(m *Memory) { m.Asked, m.AskedWhy = true, o.Why }); err != nil {
-			return err
-		}
+		c.asked(o.Why)
 		return c.signal(sig)
 	})
 	if err != nil || c.ended1(ctx, done, grace) {
@@ -86,6 +84,13 @@ func (c *Container) end(ctx context.Context, o StopOptions, byRequest bool) erro
 		return ctx.Err()
 	}
 	return nil
+}
+
+// asked notes that the end is wanted, and why; "" is for a client. That memory is full must not be what a container cannot be stopped for.
+func (c *Container) asked(why string) {
+	if err := c.edit(func(m *Memory) { m.Asked, m.AskedWhy = true, why }); err != nil {
+		c.e.log.Error("write a container's state", "container", c.id, "error", err)
+	}
 }
 
 // ended1 waits for an end, for ever when the time is less than 0. A client that goes away in the meantime
@@ -142,9 +147,10 @@ func (c *Container) Kill(name string) error {
 			return Errorf(Conflict, "cannot kill container: %s: container %s is not running", c.View().Name, c.id)
 		}
 		if ends {
-			if err := errors.Join(c.wanted(false), c.edit(func(m *Memory) { m.Asked = true })); err != nil {
+			if err := c.wanted(false); err != nil {
 				return err
 			}
+			c.asked("")
 		}
 		return c.signal(sig)
 	})

@@ -108,6 +108,11 @@ func (d *daemon) run(c *cli.Call) error {
 	if d.debug {
 		args = append(args, "--debug")
 	}
+	unlock, err := lockFolders(root, run)
+	if err != nil && !keeper.Replaces() {
+		return fmt.Errorf("daemon: %w", err)
+	}
+	defer unlock()
 	status, err := keeper.Run(context.Background(), keeper.Options{Args: args, Log: c.Err})
 	if err != nil {
 		return fmt.Errorf("daemon: %w", err)

@@ -27,6 +27,9 @@ const (
 	checkPatience = 5 * time.Second
 )
 
+// Replaces tells whether Run takes the place of a keeper, or looks whether it could: it is not the first in its.
+func Replaces() bool { return os.Getenv(envState) != "" || os.Getenv(envCheck) != "" }
+
 // become executes the engine's program in our place. It returns when that is
 // not possible; then we go on as we were.
 func (k *keeper) become() {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -146,4 +147,34 @@ func TestRestartOfRemoved(t *testing.T) {
 	d.must("stop", "--time", "0", "brief")
 	d.eventually("it is removed", func() bool { return d.docker("inspect", "brief").code != 0 })
 	d.clean()
+}
+
+// TestFullRun stops and removes containers when the memory of RUN is full.
+func TestFullRun(t *testing.T) {
+	d := newDevice(t)
+	must(t, unix.Mount("", d.run, "", unix.MS_REMOUNT, "size=16m"))
+	for _, name := range []string{"stopped", "killed", "forced"} {
+		d.must("run", "--detach", "--name", name, "--network", "none", "box", "sleep", "1000")
+	}
+	fill := filepath.Join(d.run, "fill")
+	if err := os.WriteFile(fill, make([]byte, 16<<20), 0o600); err == nil {
+		t.Fatal("it is not full")
+	}
+	d.must("stop", "--time", "0", "stopped")
+	d.must("kill", "killed")
+	d.must("rm", "--force", "forced")
+	d.must("rm", "stopped", "killed")
+	must(t, os.Remove(fill))
+	d.clean()
+}
+
+// TestOneDaemon starts a second daemon on the same folders.
+func TestOneDaemon(t *testing.T) {
+	d := newDevice(t)
+	out, err := exec.Command("timeout", "10", d.path, "--root", d.root, "--run", d.run, "daemon", "--host", "unix://"+d.dir+"/second").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another daemon") {
+		t.Errorf("a second daemon: %v %s", err, out)
+	}
+	d.stop()
+	d.start() // the lock ends with its holder
 }
