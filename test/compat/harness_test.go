@@ -108,7 +108,7 @@ func need(t *testing.T, name string) string {
 }
 
 // start starts an engine with the image busybox:1.
-func start(t *testing.T) *engine {
+func start(t *testing.T, flags ...string) *engine {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to run containers")
@@ -125,7 +125,7 @@ func start(t *testing.T) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(e.tare, "daemon")
+	cmd := exec.Command(e.tare, append([]string{"daemon"}, flags...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = e.env, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -52,7 +52,7 @@ var packages = []struct {
 
 const (
 	// What needs no client but tare's own: the engine on pure cgroup v2.
-	ofNoClient = "^(TestAProgramIsReplacedUnderItsContainers|TestWhyTellsTheRule)$"
+	ofNoClient = "^(TestAProgramIsReplacedUnderItsContainers|TestWhyTellsTheRule|TestMemoryIsGuaranteedAndTaken)$"
 	// Each case starts more than a hundred containers. The lists of these differ from those of the cases
 	// that run in what has no part in control groups; the host runs them.
 	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(create_plain|seccomp|mounts|hooks)$"
