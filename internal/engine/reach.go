@@ -54,7 +54,8 @@ type reaching struct {
 }
 
 // Reaches is who reaches whom, of all containers that run. What is not in it is closed, but for what lies beyond
-// the device: members of macvlan networks are neighbours of everything in the network outside.
+// the device: members of macvlan networks are neighbours of everything in the network outside. The host's own programs
+// reach every member of a bridge at its address besides.
 func (e *Engine) Reaches() []Reach {
 	r := &reaching{n: e.nets, views: map[string]View{}, at: map[string][]network.Attached{}}
 	for _, c := range e.Containers() {

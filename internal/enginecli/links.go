@@ -10,7 +10,7 @@ import (
 )
 
 const linksLong = `List who reaches whom: each line is connections that the first may open to the second, and the rule
-that lets it. What is not listed is closed.
+that lets it. What is not listed is closed, but for programs of the host itself, which reach all.
 
 In a network made with --opt dev.tare.links=declared only those containers reach others whose label says so:
 --label dev.tare.links="db:5432/tcp, cache:6379".`
