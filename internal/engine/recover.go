@@ -272,8 +272,15 @@ func (c *Container) takeLast() {
 	}
 }
 
-// sweep removes directories that an engine has made for a container and died before its record was there.
+// sweep removes what an engine has made and died before it was whole: directories of containers without a
+// record, and records without their name.
 func (e *Engine) sweep() {
+	halves, _ := filepath.Glob(filepath.Join(e.o.Root, "engine", "*", "*.json.new")) // the pattern is good
+	for _, half := range halves {
+		if err := os.Remove(half); err != nil {
+			e.log.Error("remove half a record", "path", half, "error", err)
+		}
+	}
 	marks, err := filepath.Glob(filepath.Join(e.o.Run, "containers", "*", instance.Kept))
 	if err != nil {
 		return // the pattern is good
