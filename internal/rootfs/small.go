@@ -50,8 +50,13 @@ func (m *Mounter) sweepSmall() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if !strings.Contains(used, "/"+smallDir+"/"+e.Name()) {
-			errs = append(errs, unmount(filepath.Join(dir, e.Name())))
+		at := filepath.Join(dir, e.Name())
+		look := at
+		if strings.ContainsAny(at, " \t\n\\,:") { // which mountinfo writes in another way
+			look = "/" + smallDir + "/" + e.Name()
+		}
+		if !strings.Contains(used, look) {
+			errs = append(errs, unmount(at))
 		}
 	}
 	return errors.Join(errs...)
