@@ -2,7 +2,9 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +30,8 @@ type Container struct {
 	again   *time.Timer // until it is started again
 	backoff time.Duration
 	health  *prober
-	stays   bool // its end does not remove it: it is about to be started again
+	parts   []string // of volumes, mounted for the start that is under way
+	stays   bool     // its end does not remove it: it is about to be started again
 }
 
 // View is a container as it was at a moment. It does not change.
@@ -65,18 +68,36 @@ func (c *Container) own() {
 func (c *Container) do(f func() error) error {
 	done := make(chan error, 1)
 	select {
-	case c.calls <- func() { done <- f() }:
+	case c.calls <- func() { done <- c.safely(f) }:
 		return <-done
 	case <-c.gone:
 		return Errorf(NotFound, "No such container: %s", c.id)
 	}
 }
 
+// safely does something for one container, and takes a bug of ours in it for an error: it must not take the engine down,
+// and with it, at each new start, the care for all others.
+func (c *Container) safely(f func() error) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			c.e.log.Error("a bug in the engine", "container", c.id, "panic", bug, "stack", string(debug.Stack()))
+			err = fmt.Errorf("container %s: a bug in the engine: %v", c.id, bug)
+		}
+	}()
+	return f()
+}
+
 // post has own do something, later.
 func (c *Container) post(f func()) {
+	safe := func() {
+		_ = c.safely(func() error { // it has told of its bug
+			f()
+			return nil
+		})
+	}
 	go func() {
 		select {
-		case c.calls <- f:
+		case c.calls <- safe:
 		case <-c.gone:
 		}
 	}()

@@ -43,6 +43,10 @@ type Options struct {
 	Program string
 }
 
+// startsAtOnce bounds the threads that starts take, which Go never gives back: each waits in the kernel for namespaces
+// and mounts.
+const startsAtOnce = 8
+
 // Engine is the containers of a device.
 type Engine struct {
 	o       Options
@@ -57,6 +61,7 @@ type Engine struct {
 	nets      *networks
 	store     *store.Store
 	execs     *sessions
+	starts    chan struct{}      // as many containers are started at once as it has room
 	stop      context.CancelFunc // ends what goes on in the background
 	ctx       context.Context
 
@@ -90,6 +95,7 @@ func Open(o Options) (*Engine, error) {
 		o: o, log: o.Log, all: map[string]*Container{}, names: map[string]string{},
 		runtime: container.Store{Root: filepath.Join(o.Run, "runtime")},
 		mounter: &rootfs.Mounter{Run: filepath.Join(o.Run, "mnt")},
+		starts:  make(chan struct{}, startsAtOnce),
 		events:  newEvents(), Gone: make(chan struct{}), Replaced: make(chan struct{}),
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())

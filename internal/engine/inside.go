@@ -75,7 +75,7 @@ func (e *Engine) openMount(m *Mount) (*os.Root, error) {
 	if m.Type != mount.TypeVolume {
 		return os.OpenRoot(m.Source)
 	}
-	dir, err := e.volumePath(m.Name, "")
+	dir, err := e.volumePath(m.Name)
 	if err != nil {
 		return nil, err
 	}

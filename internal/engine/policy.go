@@ -100,6 +100,18 @@ func (c *Container) wanted(runs bool) error {
 	return c.setRecord(&r)
 }
 
+// unwanted is wanted(false) for a stop, which goes on when flash is full: then a boot starts the container again.
+func (c *Container) unwanted() {
+	err := c.wanted(false)
+	if err == nil {
+		return
+	}
+	c.e.log.Error("note that a container was stopped", "container", c.id, "error", err)
+	_ = c.edit(func(m *Memory) {
+		m.because("is started again by a boot", "that it was stopped could not be written: "+err.Error())
+	})
+}
+
 // mayReboot tells whether the kernel lets the container ask for a restart of the machine, which in a
 // PID namespace of its own ends its first process by SIGHUP: reboot(2).
 func mayReboot(r *Record) bool {

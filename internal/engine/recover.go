@@ -275,6 +275,7 @@ func (c *Container) takeLast() {
 // sweep removes what an engine has made and died before it was whole: directories of containers without a
 // record, and records without their name.
 func (e *Engine) sweep() {
+	e.sweepParts()
 	halves, _ := filepath.Glob(filepath.Join(e.o.Root, "engine", "*", "*.json.new")) // the pattern is good
 	for _, half := range halves {
 		if err := os.Remove(half); err != nil {

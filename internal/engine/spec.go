@@ -307,8 +307,13 @@ func (c *Container) recordMounts(s *specs.Spec) error {
 		source := m.Source
 		if m.Type == "volume" {
 			var err error
-			if source, err = c.e.volumePath(m.Name, m.Subpath); err != nil {
+			if source, err = c.e.volumePath(m.Name); err != nil {
 				return err
+			}
+			if m.Subpath != "" {
+				if source, err = c.holdPart(source, m); err != nil {
+					return err
+				}
 			}
 		} else if _, err := os.Stat(source); err != nil {
 			return Errorf(Invalid, "invalid mount config for type \"bind\": bind source path does not exist: %s", source)

@@ -83,6 +83,8 @@ func (c *Container) start(restarts int, why string) error {
 
 // launch does the work of a start, and takes it back when a part fails.
 func (c *Container) launch() (pid int, started uint64, err error) {
+	c.e.starts <- struct{}{}
+	defer func() { <-c.e.starts }()
 	if err := c.ensurePlace(); err != nil {
 		return 0, 0, err
 	}
@@ -99,6 +101,7 @@ func (c *Container) launch() (pid int, started uint64, err error) {
 	if err := c.writeFiles(); err != nil {
 		return 0, 0, err
 	}
+	defer c.dropParts()
 	spec, err := c.spec(netns)
 	if err != nil {
 		return 0, 0, err

@@ -27,7 +27,10 @@ type StopOptions struct {
 func (c *Container) Stop(ctx context.Context, o StopOptions) error {
 	v := c.View()
 	if v.State == container.StateRestarting {
-		return c.do(func() error { return errors.Join(c.wanted(false), c.giveUp()) })
+		return c.do(func() error {
+			c.unwanted()
+			return c.giveUp()
+		})
 	}
 	if !v.Running() {
 		return Errorf(NotModified, "container %s is not running", c.id)
@@ -64,9 +67,7 @@ func (c *Container) end(ctx context.Context, o StopOptions, byRequest bool) erro
 	}
 	err = c.do(func() error {
 		if byRequest {
-			if err := c.wanted(false); err != nil {
-				return err
-			}
+			c.unwanted()
 		}
 		if v := c.View(); !v.Running() {
 			return Errorf(NotModified, "container %s is not running", c.id)
@@ -147,9 +148,7 @@ func (c *Container) Kill(name string) error {
 			return Errorf(Conflict, "cannot kill container: %s: container %s is not running", c.View().Name, c.id)
 		}
 		if ends {
-			if err := c.wanted(false); err != nil {
-				return err
-			}
+			c.unwanted()
 			c.asked("")
 		}
 		return c.signal(sig)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -243,7 +242,7 @@ func (e *Engine) makeVolume(name string, anonymous bool) (string, error) {
 }
 
 // volumePath is the directory of a volume, which is mounted if it is one that has to be.
-func (e *Engine) volumePath(name, sub string) (string, error) {
+func (e *Engine) volumePath(name string) (string, error) {
 	all := e.volumes()
 	v, err := all.Get(name)
 	if errors.Is(err, instance.ErrVolume) { // a person removed it
@@ -258,18 +257,7 @@ func (e *Engine) volumePath(name, sub string) (string, error) {
 	if err := all.Mount(v); err != nil {
 		return "", err
 	}
-	if sub == "" {
-		return v.Path, nil
-	}
-	root, err := os.OpenRoot(v.Path)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	if _, err := root.Stat(sub); err != nil {
-		return "", Errorf(Invalid, "volume %s: subpath %s: %w", name, sub, err)
-	}
-	return filepath.Join(v.Path, sub), nil
+	return v.Path, nil
 }
 
 func (e *Engine) removeVolume(name string) error {

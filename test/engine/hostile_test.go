@@ -178,3 +178,29 @@ func TestOneDaemon(t *testing.T) {
 	d.stop()
 	d.start() // the lock ends with its holder
 }
+
+// TestPartOfVolume has a container put a link to the host in the place of a part of a volume, again and again.
+func TestPartOfVolume(t *testing.T) {
+	d := newDevice(t)
+	host := filepath.Join(d.dir, "host")
+	must(t, os.Mkdir(host, 0o755))
+	must(t, os.WriteFile(filepath.Join(host, "name"), []byte("of the host\n"), 0o600))
+	d.must("run", "--detach", "--name", "swaps", "--network", "none", "-v", "data:/v", "box", "sh", "-c",
+		"mkdir /v/sub; echo inside >/v/sub/name; while :; do mv /v/sub /v/x; ln -s "+host+" /v/sub; rm /v/sub; mv /v/x /v/sub; done")
+	seen := 0
+	for range 60 {
+		r := d.docker("run", "--rm", "--network", "none", "--mount", "type=volume,src=data,dst=/s,volume-subpath=sub", "box", "cat", "/s/name")
+		if strings.Contains(r.out, "of the host") {
+			t.Fatal("the host's file is in a container")
+		}
+		if strings.Contains(r.out, "inside") {
+			seen++
+		}
+	}
+	if seen == 0 {
+		t.Error("the part was never there")
+	}
+	d.must("rm", "--force", "swaps")
+	d.must("volume", "rm", "data")
+	d.clean()
+}
