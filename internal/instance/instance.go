@@ -138,6 +138,15 @@ func (in *Instance) Mounted() bool { return mounted(in.Rootfs()) }
 // Mount mounts the root file system of the image in use. upper and work are from WriteMemory, or
 // directories on flash.
 func (in *Instance) Mount(st *store.Store, upper, work string) error {
+	for try := 0; ; try++ {
+		err := in.mount(st, upper, work)
+		if err == nil || try == 2 || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		} // gc may have made the image's packs anew between the look at their list and the mount
+	}
+}
+
+func (in *Instance) mount(st *store.Store, upper, work string) error {
 	target := in.Rootfs()
 	if err := os.Mkdir(target, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err

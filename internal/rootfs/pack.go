@@ -39,5 +39,17 @@ func mountPack(file, at string) error {
 	return nil
 }
 
-// ReleasePack unmounts a pack. Overlay mounts hold what is below them.
-func (m *Mounter) ReleasePack(key string) error { return unmount(filepath.Join(m.Run, "packs", key)) }
+// ReleasePack unmounts a pack that no overlay is made of: another image may have the same one.
+func (m *Mounter) ReleasePack(key string) error {
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	at := filepath.Join(m.Run, "packs", key)
+	used, err := overlays()
+	if err != nil || uses(used, at) {
+		return err
+	}
+	return unmount(at)
+}

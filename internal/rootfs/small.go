@@ -50,16 +50,19 @@ func (m *Mounter) sweepSmall() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		at := filepath.Join(dir, e.Name())
-		look := at
-		if strings.ContainsAny(at, " \t\n\\,:") { // which mountinfo writes in another way
-			look = "/" + smallDir + "/" + e.Name()
-		}
-		if !strings.Contains(used, look) {
+		if at := filepath.Join(dir, e.Name()); !uses(used, at) {
 			errs = append(errs, unmount(at))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// uses tells whether one of the overlays is made of a directory.
+func uses(overlays, at string) bool {
+	if strings.ContainsAny(at, " \t\n\\,:") { // which mountinfo writes in another way
+		at = filepath.Join("/", filepath.Base(filepath.Dir(at)), filepath.Base(at))
+	}
+	return strings.Contains(overlays, at)
 }
 
 // overlays is the lines of mountinfo that are overlays (proc(5)); their options tell the directories below.
