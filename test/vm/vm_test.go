@@ -55,7 +55,8 @@ const (
 	ofNoClient = "^(TestAProgramIsReplacedUnderItsContainers|TestWhyTellsTheRule|TestMemoryIsGuaranteedAndTaken)$"
 	// Each case starts more than a hundred containers. The lists of these differ from those of the cases
 	// that run in what has no part in control groups; the host runs them.
-	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(create_plain|seccomp|mounts|hooks)$"
+	faultsOfNoGroup = "^TestFaultInEveryOperationOfRunAndCreate$/(create_plain|seccomp|mounts|hooks)$|" +
+		"^TestFaultInEveryOperationWithAMonitor$"
 	// These take longest and prove what hangs on the order of calls, on names or on texts, not on the
 	// CPU: faults and races, of which the amd64 machine runs the same, unprivileged use, crun beside,
 	// conversions of limits, and what a tenth of a CPU, here emulated, is.
