@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -205,26 +206,46 @@ func (st *Stage) withdraw(dir string) error {
 }
 
 // place makes the stage the image's directory.
-func (st *Stage) place(dir string) error {
-	err := unix.Rename(st.dir, dir)
-	switch {
-	case err == nil:
-		st.dir = ""
-	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST):
-		// Another process committed the same image meanwhile: it is as good as ours, unless it is damaged.
-		there := Image{Digest: digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(dir)), dir: dir}
-		if there.Check() != nil {
-			return st.replace(dir)
+func (st *Stage) place(dir string) error { return st.placeOr(dir, false) }
+
+// replace makes the stage the image that is there, even a good one.
+func (st *Stage) replace(dir string) error { return st.placeOr(dir, true) }
+
+// placeOr gives the stage the image's place, or puts its files there when another process was faster and its image is
+// damaged, or always. A third process may remove that at any moment.
+func (st *Stage) placeOr(dir string, always bool) error {
+	there := Image{Digest: digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(dir)), dir: dir}
+	for ; ; time.Sleep(time.Millisecond) {
+		if !always || !there.there() {
+			err := unix.Rename(st.dir, dir)
+			if err == nil {
+				st.dir = ""
+				return nil
+			}
+			if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+				return &fs.PathError{Op: "rename", Path: st.dir, Err: err}
+			}
+			if there.Check() == nil {
+				return nil
+			}
 		}
-	default:
-		return &fs.PathError{Op: "rename", Path: st.dir, Err: err}
+		l, err := lock(dir, unix.LOCK_SH|unix.LOCK_NB)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {
+			continue // it is being removed, or has just got its place
+		}
+		if err != nil {
+			return err
+		}
+		if l.at(dir) {
+			return errors.Join(st.replaceFiles(dir), l.Close())
+		}
+		l.Close()
 	}
-	return nil
 }
 
-// replace puts files of the stage in the place of the image's, one by one: each is right by itself, so a cut leaves
+// replaceFiles puts files of the stage in the place of the image's, one by one: each is right by itself, so a cut leaves
 // some that are still damaged. The directory stays, because running containers have locked it.
-func (st *Stage) replace(dir string) error {
+func (st *Stage) replaceFiles(dir string) error {
 	files, err := os.ReadDir(st.dir)
 	if err != nil {
 		return err
