@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	runtime "tare.dev/tare/internal/container"
 	"tare.dev/tare/internal/instance"
 )
 
@@ -20,6 +21,8 @@ type Container struct {
 	calls chan func()
 	gone  chan struct{} // closed when it has been removed
 	now   atomic.Pointer[View]
+
+	loaded atomic.Pointer[loadedRun] // what exec used last
 
 	settling atomic.Pointer[chan struct{}] // closed when the last end is finished with; nil: there was none
 
@@ -44,6 +47,26 @@ func (e *Engine) newContainer(r *Record, m Memory) *Container {
 	c := &Container{e: e, id: r.ID, calls: make(chan func()), gone: make(chan struct{})}
 	c.now.Store(&View{r, m})
 	return c
+}
+
+// loadedRun is a container as package container has it, of one run: it keeps the program of the last exec, which is most
+// often the next one's, too.
+type loadedRun struct {
+	run int
+	of  *runtime.Container
+}
+
+// runtime is the container of the run that goes on, loaded once.
+func (c *Container) runtime() (*runtime.Container, error) {
+	run := c.View().Runs
+	if l := c.loaded.Load(); l != nil && l.run == run {
+		return l.of, nil
+	}
+	r, err := c.e.runtime.Load(c.id)
+	if err == nil {
+		c.loaded.Store(&loadedRun{run, r})
+	}
+	return r, err
 }
 
 // ID is the container's id.

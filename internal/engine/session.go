@@ -269,7 +269,7 @@ type processOptions struct {
 
 // newProcess adds a process to the running container.
 func (c *Container) newProcess(o processOptions) (p *process, err error) {
-	r, err := c.e.runtime.Load(c.id)
+	r, err := c.runtime()
 	if err != nil {
 		return nil, err
 	}

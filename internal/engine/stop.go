@@ -312,7 +312,7 @@ func (c *Container) settle() {
 // cleanUp takes back what a run made, and tells whether the kernel killed it for memory.
 func (c *Container) cleanUp() (oom bool) {
 	c.e.execs.endOf(c)
-	if r, err := c.e.runtime.Load(c.id); err == nil {
+	if r, err := c.runtime(); err == nil { // its Delete gives back what an exec has kept
 		oom = outOfMemory(r)
 		if err := r.Delete(true); err != nil {
 			c.e.log.Error("delete a container's last run", "container", c.id, "error", err)
