@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func kernel() string {
 
 func (a *api) version(w http.ResponseWriter, _ *http.Request) error {
 	details := map[string]string{
-		"Program": a.e.Program(), "ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
+		"Program": a.e.Program(), "Pid": strconv.Itoa(os.Getpid()), "ApiVersion": maxVersion, "MinAPIVersion": minVersion, "Os": "linux", "Arch": runtime.GOARCH,
 		"GitCommit": a.o.Commit, "GoVersion": runtime.Version(), "KernelVersion": kernel(),
 	}
 	all := map[string]any{

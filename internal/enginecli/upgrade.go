@@ -2,6 +2,7 @@ package enginecli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -28,7 +29,7 @@ func (d *daemon) upgrade(c *cli.Call) error {
 	if program, err = filepath.EvalSymlinks(program); err != nil {
 		return err
 	}
-	before, _, err := s.version(ctx)
+	before, err := s.version(ctx)
 	if err != nil {
 		return err
 	}
@@ -36,36 +37,27 @@ func (d *daemon) upgrade(c *cli.Call) error {
 	if err := s.client().do(ctx, http.MethodPost, "/tare/upgrade", nil, body, nil); err != nil {
 		return err
 	}
-	time.Sleep(300 * time.Millisecond) // the old engine answers until it has ended
 	for deadline := time.Now().Add(upgradePatience); ; {
-		after, now, err := s.version(ctx)
-		if err == nil && now != program {
-			return fmt.Errorf("daemon: the engine of %s did not come up: %s goes on; the daemon's log says why", program, now)
-		}
-		if err == nil {
-			fmt.Fprintf(c.Out, "%s -> %s\n", before, after)
+		after, err := s.version(ctx)
+		switch next := err == nil && after.pid != before.pid; { // the old engine answers until it has ended
+		case next && after.program != program:
+			return fmt.Errorf("daemon: the engine of %s did not come up: %s goes on; the daemon's log says why", program, after.program)
+		case next:
+			fmt.Fprintf(c.Out, "%s -> %s\n", before.version, after.version)
 			return nil
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("daemon: no engine answers after the upgrade to %s: %w", program, err)
+		case ctx.Err() != nil || time.Now().After(deadline):
+			return fmt.Errorf("daemon: no new engine answers after the upgrade to %s: %w", program, errors.Join(ctx.Err(), err))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// version asks the engine for its own, and for its program.
-func (s *session) version(ctx context.Context) (version, program string, err error) {
-	var v struct {
-		Version    string
-		Components []struct {
-			Details struct{ Program string }
-		}
-	}
-	if err := s.client().do(ctx, http.MethodGet, "/version", nil, nil, &v); err != nil {
-		return "", "", err
-	}
-	if len(v.Components) > 0 {
-		program = v.Components[0].Details.Program
-	}
-	return v.Version, program, nil
+// identity is which engine answers.
+type identity struct{ version, program, pid string }
+
+// version asks the engine who it is.
+func (s *session) version(ctx context.Context) (identity, error) {
+	var v struct{ Version, Program, Pid string }
+	err := s.client().do(ctx, http.MethodGet, "/version", nil, nil, &v)
+	return identity{v.Version, v.Program, v.Pid}, err
 }

@@ -92,11 +92,11 @@ func TestFlashTellsWhoWrote(t *testing.T) {
 	e := start(t)
 	e.must("", "tare", "run", "-d", "--name", "one", "--network", "none", "busybox:1", "sleep", "1000")
 	out, status := e.do("", "", "tare", "flash", "--json")
-	if status != 0 && !strings.Contains(out, "no block device is under it") { // where /tmp is in memory
-		t.Fatal(out)
+	if strings.Contains(out, "no block device is under it") {
+		t.Skip("needs a disk")
 	}
 	if status != 0 {
-		return
+		t.Fatal(out)
 	}
 	var r struct {
 		Written int64 `json:"writtenBytes"`
