@@ -40,10 +40,9 @@ type batch struct {
 	known known
 	dir   string
 
-	f       *os.File
-	w       *pack.Writer // nil as long as nothing is new
-	buf     []byte
-	written int64
+	f   *os.File
+	w   *pack.Writer // nil as long as nothing is new
+	buf []byte
 
 	there []inPack // sorted by digest: in the packs of images
 	packs []digest.Digest
@@ -224,7 +223,6 @@ func (b *batch) add(d object.Digest, data []byte) error {
 		}
 		b.w = pack.NewWriter(b.f)
 	}
-	b.written += int64(len(data))
 	return b.w.Add(d, data)
 }
 
